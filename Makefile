@@ -1,0 +1,45 @@
+# Every target does the set-up that it needs.
+PYTHON ?= python3
+MODEL ?= gpt2
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep test test-fast lint typecheck check clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY)  ## make .venv with everything pinned in constraints.txt
+
+# torch first and by itself: DeepSpeed's own build looks for it.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch setuptools wheel
+	DS_BUILD_OPS=0 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+		-c constraints.txt -e '.[dev]'
+	touch $(READY)
+
+sweep: $(READY)  ## a study: make sweep MODEL=gpt2 ARGS="hydra.sweeper.n_trials=20"
+	$(BIN)/python -m sweeper +model=$(MODEL) hydra/sweeper=optuna $(ARGS)
+
+test: $(READY)  ## all tests, the fast ones first
+	$(BIN)/python -m pytest tests/unit tests/faults tests/cli tests/packaging tests/real
+
+test-fast: $(READY)  ## the tests of the core alone, in seconds
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(READY)  ## ruff: style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: $(READY)  ## mypy, strict
+	$(BIN)/mypy
+
+check: lint typecheck test  ## what CI runs
+
+clean:  ## remove .venv, builds and caches; results stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,111 @@
+"""The command: a first word that is a verb, or everything to Hydra."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from sweeper.errors import SweeperError, UsageError
+
+# Hydra's own commands: with one of these nothing is run, or the user has said how.
+_HYDRA_COMMANDS = frozenset(
+    "-m --multirun -r --run -c --cfg -i --info -h --help --hydra-help -sc --shell-completion "
+    "--experimental-rerun".split()
+)
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+_USAGE = (
+    "type python -m sweeper +model=gpt2 hydra/sweeper=optuna for a study, "
+    "or python -m sweeper --help for everything"
+)
+
+
+def main() -> None:
+    """Entry point of ``python -m sweeper`` and of the installed ``sweeper`` command."""
+    # Also where a shell started us in the background and left SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
+    arguments = sys.argv[1:]
+    try:
+        if arguments and _is_verb(arguments[0]):
+            _verb(arguments[0], arguments[1:])
+        else:
+            _hydra(arguments)
+    except SweeperError as error:
+        print(f"sweeper: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("sweeper: interrupted", file=sys.stderr, flush=True)
+        raise SystemExit(130) from None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """``kill`` ends a command as Ctrl-C does: with its trial's processes."""
+    raise KeyboardInterrupt
+
+
+def _is_verb(word: str) -> bool:
+    return "=" not in word and not word.startswith(("-", "+", "~"))
+
+
+def _verb(word: str, rest: Sequence[str]) -> None:
+    verbs = {"report": _report}
+    if word not in verbs:
+        close = difflib.get_close_matches(word, verbs, n=1)
+        hint = f"type python -m sweeper {close[0]} ..." if close else _USAGE
+        raise UsageError(f"there is no command {word}; there are {', '.join(verbs)}; {hint}")
+    verbs[word](rest)
+
+
+def _report(rest: Sequence[str]) -> None:
+    from sweeper.core.folder import StudyFolder
+    from sweeper.report.build import build_report
+
+    if len(rest) != 1:
+        raise UsageError(
+            f"report {' '.join(rest)}: one study's folder is wanted; type python -m sweeper report results/<study>"
+        )
+    folder = StudyFolder(Path(rest[0]))
+    if not folder.trials.is_dir():
+        raise UsageError(
+            f"report {rest[0]}: there is no study in this folder (no trials/); "
+            "type python -m sweeper report results/<study>"
+        )
+    print(build_report(folder))
+
+
+def _hydra(arguments: Sequence[str]) -> None:
+    from sweeper.hydra_edge.schema import register
+
+    register()
+    from sweeper.hydra_edge.app import app
+    from sweeper.hydra_edge.messages import EXPECTED, usage_error
+
+    sys.argv[1:] = with_mode(arguments)
+    asked_for_traceback = os.environ.get(_FULL_ERROR) == "1"
+    # Hydra prints its errors itself, over several lines, unless it is told to raise them.
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        app()
+    except EXPECTED as error:
+        if asked_for_traceback:
+            raise
+        raise usage_error(error, arguments) from error
+    finally:
+        if not asked_for_traceback:
+            os.environ.pop(_FULL_ERROR, None)
+
+
+def with_mode(arguments: Sequence[str]) -> list[str]:
+    """Adds Hydra's multirun mode where a sweeper other than ``basic`` is chosen, so that no ``-m`` is needed."""
+    chosen = [a.partition("=")[2] for a in arguments if a.startswith("hydra/sweeper=")]
+    has_mode = any(a.lstrip("+").startswith("hydra.mode=") for a in arguments)
+    has_command = any(a.split("=")[0] in _HYDRA_COMMANDS for a in arguments)
+    if chosen and chosen[-1] != "basic" and not has_mode and not has_command:
+        return [*arguments, "hydra.mode=MULTIRUN"]
+    return list(arguments)

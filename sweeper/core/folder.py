@@ -1,0 +1,124 @@
+"""The names of the files of a study; the folder is the protocol between parent, ranks and report."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeper.core.trial import Trial
+
+
+def write_text(path: Path, text: str) -> None:
+    """Atomic and durable: a reader sees the old file or the new one, never a half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, document: Any) -> None:
+    write_text(path, json.dumps(document, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any | None:
+    """None where there is no such file, or only half of one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFolder:
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        return self.path / "spec.json"
+
+    @property
+    def ds_config(self) -> Path:
+        return self.path / "ds_config.json"
+
+    @property
+    def command(self) -> Path:
+        return self.path / "command.txt"
+
+    @property
+    def stdout(self) -> Path:
+        return self.path / "stdout.log"
+
+    @property
+    def stderr(self) -> Path:
+        return self.path / "stderr.log"
+
+    @property
+    def trial(self) -> Path:
+        return self.path / "trial.json"
+
+    def result(self, rank: int) -> Path:
+        return self.path / f"result.rank{rank}.json"
+
+    def progress(self, rank: int) -> Path:
+        return self.path / f"progress.rank{rank}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFolder:
+    path: Path
+
+    @property
+    def study(self) -> Path:
+        return self.path / "study.yaml"
+
+    @property
+    def stop_reason(self) -> Path:
+        return self.path / "stop_reason.txt"
+
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "optuna.journal"
+
+    @property
+    def trials_csv(self) -> Path:
+        return self.path / "trials.csv"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.md"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best"
+
+    @property
+    def best_ds_config(self) -> Path:
+        return self.best / "ds_config.json"
+
+    def trial(self, number: int) -> TrialFolder:
+        return TrialFolder(self.trials / f"{number:04d}")
+
+    def read_trials(self) -> list[Trial]:
+        """Every trial that has ended, by number."""
+        return sorted(self._read(), key=lambda trial: trial.number)
+
+    def _read(self) -> Iterator[Trial]:
+        for path in self.trials.glob("*/trial.json"):
+            document = read_json(path)
+            if document is not None:
+                yield Trial.from_json(document)

@@ -1,0 +1,113 @@
+"""How a trial can end: a tagged union of small records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, TypeAlias, get_args
+
+from sweeper.core.measurement import Measurement
+
+Memory: TypeAlias = Literal["device", "host"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """It trained, and was timed."""
+
+    measurement: Measurement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutOfMemory:
+    """A rank ran out of memory. ``phase`` is what it was doing: build, initialize, warm-up, measure."""
+
+    memory: Memory
+    phase: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Infeasible:
+    """The plan forbids it: no process was spent. ``violation`` > 0 grades how far off it is."""
+
+    rule: str
+    reason: str
+    violation: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsupported:
+    """It needs a device, a dtype or a library that is not here."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diverged:
+    """It trained to a loss that is no number, or never applied a step."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedOut:
+    """It did not end before its deadline and was killed."""
+
+    phase: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crashed:
+    """It ended without a result, or with an exception. ``evidence`` is the traceback or log tail."""
+
+    reason: str
+    evidence: str
+    exit_code: int | None
+
+
+Outcome: TypeAlias = (
+    Measured | OutOfMemory | Infeasible | Unsupported | Diverged | TimedOut | Crashed
+)
+
+_KINDS: dict[str, type[Outcome]] = {
+    "measured": Measured,
+    "out-of-memory": OutOfMemory,
+    "infeasible": Infeasible,
+    "unsupported": Unsupported,
+    "diverged": Diverged,
+    "timed-out": TimedOut,
+    "crashed": Crashed,
+}
+assert set(_KINDS.values()) == set(get_args(Outcome))
+_NAMES = {cls: name for name, cls in _KINDS.items()}
+
+
+def kind_of(outcome: Outcome) -> str:
+    """The word for an outcome in tables and JSON: ``"out-of-memory"``."""
+    return _NAMES[type(outcome)]
+
+
+def reason_of(outcome: Outcome) -> str:
+    """Why a trial was not measured; empty where it was."""
+    return "" if isinstance(outcome, Measured) else outcome.reason
+
+
+def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+    return {"kind": kind_of(outcome), **asdict(outcome)}
+
+
+def outcome_from_json(document: Mapping[str, Any]) -> Outcome:
+    """The inverse of ``outcome_to_json``. Raises KeyError for an unknown kind."""
+    values = {k: v for k, v in document.items() if k != "kind"}
+    cls = _KINDS[document["kind"]]
+    if cls is Measured:
+        raw = values["measurement"]
+        known = {f.name for f in fields(Measurement)}
+        return Measured(
+            measurement=Measurement(
+                **{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items() if k in known}
+            )
+        )
+    return cls(**values)

@@ -1,0 +1,101 @@
+"""From settings and a machine to a trial's specification, or to the reason why there is none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from sweeper.core.ds_config import ds_config, ops_needed
+from sweeper.core.machine import Machine
+from sweeper.core.outcome import Infeasible, Unsupported
+from sweeper.core.rules import FORBIDDEN, IGNORED, NEEDS
+from sweeper.core.settings import Settings
+from sweeper.core.spec import TrialSpec
+
+_NO_WORK = ("launch.",)  # settings that change how long we wait, not what is trained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """``settings`` are those that act; equal work has an equal ``key``, whatever was typed.
+
+    ``ready`` is the specification to run, or the outcome that is known without running.
+    """
+
+    key: str
+    settings: Settings
+    notes: tuple[str, ...]
+    ready: TrialSpec | Infeasible | Unsupported
+
+
+def plan(settings: Settings, machine: Machine) -> Plan:
+    acting, notes = settings, []
+    for ignored in IGNORED:
+        if ignored.applies(acting):
+            if note := ignored.reason(acting):
+                notes.append(note)
+            acting = ignored.without(acting)
+    return Plan(
+        key=candidate_key(acting),
+        settings=acting,
+        notes=tuple(notes),
+        ready=_refusal(acting, machine) or _spec(acting, machine),
+    )
+
+
+def candidate_key(acting: Settings) -> str:
+    """Canonical JSON of the settings that act."""
+    flat = {k: v for k, v in acting.flat().items() if not k.startswith(_NO_WORK)}
+    return json.dumps(flat, sort_keys=True, separators=(",", ":"))
+
+
+def _refusal(settings: Settings, machine: Machine) -> Infeasible | Unsupported | None:
+    for rule in FORBIDDEN:
+        if rule.applies(settings):
+            return Infeasible(
+                rule=rule.id, reason=rule.reason(settings), violation=rule.violation(settings)
+            )
+    for need in NEEDS:
+        if need.lacks(settings, machine):
+            return Unsupported(reason=need.reason(settings, machine))
+    return None
+
+
+def _spec(settings: Settings, machine: Machine) -> TrialSpec:
+    workload, hardware = settings.workload, settings.hardware
+    accumulation_steps = workload.global_batch_size // (settings.batch.micro_size * hardware.ranks)
+    return TrialSpec(
+        ds_config=ds_config(settings, accumulation_steps=accumulation_steps),
+        model_target=settings.model_target,
+        model_arguments=settings.model_arguments,
+        checkpointing=settings.checkpointing.mode,
+        precision=settings.precision.mode,
+        accelerator=hardware.accelerator,
+        ranks=hardware.ranks,
+        memory_limit_bytes=memory_limit_bytes(settings, machine),
+        micro_size=settings.batch.micro_size,
+        accumulation_steps=accumulation_steps,
+        global_batch_size=workload.global_batch_size,
+        sequence_length=workload.sequence_length,
+        tokens_file=workload.tokens_file,
+        seed=workload.seed,
+        warmup_steps=settings.measure.warmup_steps,
+        measured_steps=settings.measure.measured_steps,
+        max_measure_seconds=float(settings.measure.max_seconds),
+        timeout_seconds=float(settings.launch.timeout_seconds),
+        ops=ops_needed(settings),
+    )
+
+
+def memory_limit_bytes(settings: Settings, machine: Machine) -> int:
+    """What one rank may use: as asked, else an equal share of the host, or 0: all of a CUDA device.
+
+    A trial on the CPU always has a limit, so that it runs out of memory by itself and the kernel
+    never has to choose a victim.
+    """
+    asked = settings.hardware.memory_limit_bytes
+    if asked is not None:
+        return asked
+    if settings.hardware.accelerator == "cuda":
+        return 0
+    return machine.host_memory_bytes // settings.hardware.ranks

@@ -1,0 +1,226 @@
+"""The settings that describe one training trial, and what each may be.
+
+These dataclasses are the one place that gives a setting its type, its allowed values and its
+meaning: the Hydra schema, the errors and the help are made from them. Their *values* stand in
+``conf/``, so no field has a default here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeAlias, TypeVar, get_type_hints
+
+from sweeper.core.quantities import parse_bytes
+from sweeper.errors import UsageError
+
+Scalar: TypeAlias = str | int | float | bool | None
+_T = TypeVar("_T")
+
+
+def setting(help: str, *, choices: tuple[Scalar, ...] = (), minimum: float | None = None) -> Any:
+    """A field with its meaning, and the values it may have."""
+    return field(metadata={"help": help, "choices": choices, "minimum": minimum})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZeroSettings:
+    stage: int = setting(
+        "what ZeRO shards over the ranks: 0 nothing, 1 optimizer states, 2 and gradients, 3 and parameters",
+        choices=(0, 1, 2, 3),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OffloadSettings:
+    optimizer: str = setting("where the optimizer states live", choices=("none", "cpu"))
+    params: str = setting("where the parameters live between uses", choices=("none", "cpu"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionSettings:
+    mode: str = setting(
+        "the dtype that is trained in; autocast_bf16 keeps fp32 parameters",
+        choices=("fp32", "bf16", "fp16", "autocast_bf16"),
+    )
+    fp16_initial_scale_power: int = setting(
+        "fp16 starts with a loss scale of 2 to this power", minimum=0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSettings:
+    micro_size: int = setting("samples in one forward pass of one rank", minimum=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointingSettings:
+    mode: str = setting(
+        "activation checkpointing: recompute nothing, or every block", choices=("none", "full")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerSettings:
+    type: str = setting("the optimizer", choices=("AdamW", "Adam"))
+    lr: float = setting("learning rate", minimum=0)
+    betas: list[float] = setting("decay rates of the two moments")
+    eps: float = setting("added to the denominator", minimum=0)
+    weight_decay: float = setting("weight decay", minimum=0)
+    gradient_clipping: float = setting("largest norm of the gradients; 0 does not clip", minimum=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadSettings:
+    global_batch_size: int = setting(
+        "samples in one optimizer step over all ranks; every trial trains this many", minimum=1
+    )
+    sequence_length: int = setting("tokens in a sample", minimum=1)
+    tokens_file: str | None = setting(
+        "tokens to train on: a flat .npy array or a raw .bin of unsigned 16-bit ids; null draws them"
+    )
+    seed: int = setting("seeds weights and batches, the same for every trial", minimum=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardwareSettings:
+    accelerator: str = setting("the device that DeepSpeed trains on", choices=("cpu", "cuda"))
+    ranks: int = setting("number of processes; on CUDA one device each", minimum=1)
+    memory_limit: str | None = setting(
+        "what one rank may use (device memory on CUDA, host memory on CPU), e.g. 8GiB; null is what there is"
+    )
+
+    @property
+    def memory_limit_bytes(self) -> int | None:
+        if self.memory_limit is None:
+            return None
+        return parse_bytes(self.memory_limit, setting="hardware.memory_limit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureSettings:
+    warmup_steps: int = setting("optimizer steps before the measured ones", minimum=1)
+    measured_steps: int = setting("optimizer steps that are timed", minimum=3)
+    max_seconds: float = setting(
+        "no further step is timed once the timed ones took this long, but for the first three",
+        minimum=0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSettings:
+    timeout_seconds: float = setting("a trial that takes longer has timed out", minimum=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that decides what a trial does. ``model`` names a factory and its arguments."""
+
+    model: dict[str, Any]
+    zero: ZeroSettings
+    offload: OffloadSettings
+    precision: PrecisionSettings
+    batch: BatchSettings
+    checkpointing: CheckpointingSettings
+    optimizer: OptimizerSettings
+    workload: WorkloadSettings
+    hardware: HardwareSettings
+    measure: MeasureSettings
+    launch: LaunchSettings
+
+    @property
+    def model_target(self) -> str:
+        return str(self.model["_target_"])
+
+    @property
+    def model_arguments(self) -> dict[str, Any]:
+        return {k: v for k, v in self.model.items() if k not in ("_target_", "name")}
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting under its dotted name, as it is typed: ``{"zero.stage": 2, ...}``."""
+        return dict(_flatten(self, ""))
+
+
+def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if is_dataclass(value):
+        for f in fields(value):
+            yield from _flatten(getattr(value, f.name), f"{prefix}{f.name}.")
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _flatten(item, f"{prefix}{name}.")
+    else:
+        yield prefix.rstrip("."), value
+
+
+def settings_from_mapping(values: Mapping[str, Any]) -> Settings:
+    """Checks a resolved configuration and gives it types.
+
+    Raises UsageError naming the setting, what was given and what is allowed. A key that is no
+    setting is refused: it would be believed to act.
+    """
+    groups = [f.name for f in fields(Settings)]
+    for name in values:
+        if name not in groups:
+            raise UsageError(unknown_setting(name, f"{name}={values[name]}"))
+    if not values.get("model"):
+        raise UsageError("no model was given; type +model=gpt2, or another of conf/model/")
+    if "_target_" not in values["model"]:
+        raise UsageError(
+            "model has no _target_, the function that builds it; type for example "
+            "+model=gpt2, or model._target_=my_package.build"
+        )
+    settings = _build(Settings, values, "")
+    _ = settings.hardware.memory_limit_bytes  # a bad size is an error now, not in the trial
+    return settings
+
+
+def unknown_setting(name: str, typed: str) -> str:
+    """The line for a setting that does not exist, with those beside it and the one that was meant."""
+    parent = name.rpartition(".")[0]
+    siblings = [known for known in setting_names() if known.rpartition(".")[0] == parent]
+    allowed = siblings if parent and siblings else [f.name for f in fields(Settings)]
+    close = difflib.get_close_matches(name, [*setting_names(), *allowed], n=1, cutoff=0.3)
+    return (
+        f"{typed}: there is no setting {name}; allowed are {', '.join(allowed)}; "
+        f"type {(close or allowed)[0]}=..."
+    )
+
+
+def _build(cls: type[_T], values: Mapping[str, Any], prefix: str) -> _T:
+    hints = get_type_hints(cls)
+    arguments: dict[str, Any] = {}
+    for f in fields(cls):  # type: ignore[arg-type]
+        name = f"{prefix}{f.name}"
+        if f.name not in values:
+            raise UsageError(f"{name} is missing from the configuration; type {name}=...")
+        given, kind = values[f.name], hints[f.name]
+        if is_dataclass(kind):
+            if not isinstance(given, Mapping):
+                raise UsageError(f"{name}={given}: is a group; type {name}=<one of conf/{name}/>")
+            arguments[f.name] = _build(kind, given, f"{name}.")
+        else:
+            _check(name, given, f.metadata)
+            arguments[f.name] = given
+    return cls(**arguments)
+
+
+def _check(name: str, given: Any, metadata: Mapping[str, Any]) -> None:
+    choices, minimum = metadata.get("choices", ()), metadata.get("minimum")
+    if choices and given not in choices:
+        allowed = ", ".join(map(str, choices))
+        raise UsageError(f"{name}={given}: allowed are {allowed}; type {name}={choices[0]}")
+    if minimum is not None and (not isinstance(given, int | float) or not given >= minimum):
+        raise UsageError(f"{name}={given}: must be at least {minimum:g}; type {name}={minimum:g}")
+
+
+def setting_names(cls: type = Settings, prefix: str = "") -> dict[str, Mapping[str, Any]]:
+    """Every setting's dotted name with its help, choices and minimum; the model's own are not known."""
+    names: dict[str, Mapping[str, Any]] = {}
+    hints = get_type_hints(cls)
+    for f in fields(cls):
+        if is_dataclass(hints[f.name]):
+            names |= setting_names(hints[f.name], f"{prefix}{f.name}.")
+        elif f.name != "model":
+            names[f"{prefix}{f.name}"] = f.metadata
+    return names

@@ -1,0 +1,93 @@
+"""The knobs of a study and the values that each may take."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One of a few values, each as it is typed after the ``=``."""
+
+    values: tuple[str, ...]
+
+    def points(self) -> tuple[str, ...]:
+        return self.values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntRange:
+    """Whole numbers from ``low`` to ``high``, both included."""
+
+    low: int
+    high: int
+    step: int = 1
+    log: bool = False
+
+    def points(self) -> tuple[str, ...]:
+        return tuple(str(value) for value in range(self.low, self.high + 1, self.step))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatRange:
+    """Numbers from ``low`` to ``high``; in steps, or anything between."""
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+    def points(self) -> tuple[str, ...] | None:
+        """None where there are uncountably many."""
+        if self.step is None:
+            return None
+        count = int((self.high - self.low) / self.step + 1e-9) + 1
+        return tuple(str(self.low + i * self.step) for i in range(count))
+
+
+Domain: TypeAlias = Choice | IntRange | FloatRange
+Point: TypeAlias = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSpace:
+    """Parameters by the name that is typed before the ``=``: ``zero``, ``batch.micro_size``, ``+model``."""
+
+    parameters: Mapping[str, Domain]
+
+    @property
+    def size(self) -> int | None:
+        """Number of points; None where it is not finite."""
+        sizes = [domain.points() for domain in self.parameters.values()]
+        return None if None in sizes else math.prod(len(points or ()) for points in sizes)
+
+    def points(self) -> Iterator[dict[str, str]]:
+        """Every point of a finite space."""
+        axes = [domain.points() or () for domain in self.parameters.values()]
+        for values in itertools.product(*axes):
+            yield dict(zip(self.parameters, values, strict=True))
+
+
+def as_overrides(point: Point) -> tuple[str, ...]:
+    """``{"zero": "stage2"}`` -> ``("zero=stage2",)``"""
+    return tuple(f"{name}={value}" for name, value in point.items())
+
+
+def without_conflicts(parameters: Mapping[str, Domain], typed: str) -> dict[str, Domain]:
+    """The parameters that are left when ``typed`` has been given by hand.
+
+    ``zero=stage2`` decides everything below ``zero``, and ``zero.stage=2`` contradicts ``zero``.
+    """
+    key = typed.lstrip("+~")
+
+    def is_other(name: str) -> bool:
+        name = name.lstrip("+~")
+        return (
+            name != key and not name.startswith(f"{key}.") and not key.startswith(f"{name}.")
+        )
+
+    return {name: domain for name, domain in parameters.items() if is_other(name)}

@@ -1,0 +1,47 @@
+"""The document that tells a trial's processes everything they need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+SPEC_SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialSpec:
+    """Lengths are in tokens, sizes in samples or bytes, ``ops`` are DeepSpeed builder names."""
+
+    ds_config: dict[str, Any]
+    model_target: str
+    model_arguments: dict[str, Any]
+    checkpointing: str
+    precision: str
+    accelerator: str
+    ranks: int
+    memory_limit_bytes: int
+    micro_size: int
+    accumulation_steps: int
+    global_batch_size: int
+    sequence_length: int
+    tokens_file: str | None
+    seed: int
+    warmup_steps: int
+    measured_steps: int
+    max_measure_seconds: float
+    timeout_seconds: float
+    ops: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"schema_version": SPEC_SCHEMA, **asdict(self)}
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> TrialSpec:
+        """Raises ValueError for a document of another schema."""
+        if document.get("schema_version") != SPEC_SCHEMA:
+            raise ValueError(
+                f"spec has schema_version={document.get('schema_version')}, this sweeper reads {SPEC_SCHEMA}"
+            )
+        values = {f.name: document[f.name] for f in fields(TrialSpec)}
+        return TrialSpec(**(values | {"ops": tuple(values["ops"])}))

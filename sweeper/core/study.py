@@ -1,0 +1,141 @@
+"""The loop of a study: baseline first, then what the sampler proposes, until a stop rule holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sweeper.core.outcome import Crashed, Infeasible, Outcome, Unsupported
+from sweeper.core.plan import Plan
+from sweeper.core.space import Point
+from sweeper.core.trial import Trial
+
+# A sampler that proposes this many candidates in a row that the plan rules out has nothing left.
+MAX_REFUSED_IN_A_ROW = 200
+
+
+class Proposal(Protocol):
+    """A point that a sampler proposed and waits to be told of."""
+
+    @property
+    def point(self) -> Point: ...
+
+
+class Sampler(Protocol):
+    def ask(self) -> Proposal | None:
+        """The next point; None when every point has been asked."""
+
+    def propose(self, point: Point) -> Proposal:
+        """A point that the study wants, as if the sampler had asked for it."""
+
+    def tell(self, proposal: Proposal, trial: Trial, *, repeat: bool) -> None:
+        """``repeat``: the point is the same work as this earlier trial, and was not run."""
+
+    def give_up(self, proposal: Proposal) -> None:
+        """The proposal was interrupted: nothing is known of it."""
+
+
+class Runner(Protocol):
+    def run(self, number: int, point: Point, plan: Plan) -> Trial:
+        """Runs what the plan says is ready, or records why it is not, and returns what is on disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """``trials`` counts those that were run: what the plan rules out costs nothing."""
+
+    trials: int
+    seconds: float | None = None
+    crashes_in_a_row: int = 5
+    crash_rate: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyResult:
+    """``interrupted``: by the user; ``broken``: by trials that crashed one after the other."""
+
+    trials: tuple[Trial, ...]
+    stop_reason: str
+    interrupted: bool = False
+    broken: bool = False
+
+
+class Study:
+    """``plan`` takes a point (empty for the baseline) to what can be done with it."""
+
+    def __init__(
+        self,
+        *,
+        sampler: Sampler,
+        plan: Callable[[Point], Plan],
+        runner: Runner,
+        budget: Budget,
+        clock: Callable[[], float],
+    ) -> None:
+        self._sampler = sampler
+        self._plan = plan
+        self._runner = runner
+        self._budget = budget
+        self._clock = clock
+        self._by_key: dict[str, Trial] = {}
+        self._trials: list[Trial] = []
+
+    def run(self, baseline: Point) -> StudyResult:
+        started = self._clock()
+        proposal: Proposal | None = self._sampler.propose(baseline)
+        while proposal is not None:
+            try:
+                self._take(proposal)
+            except KeyboardInterrupt:
+                self._sampler.give_up(proposal)
+                return self._result("interrupted", interrupted=True)
+            if (crashed := self._why_broken()) is not None:
+                return self._result(crashed, broken=True)
+            if (reason := self._why_stop(started)) is not None:
+                return self._result(reason)
+            proposal = self._sampler.ask()
+        return self._result("every candidate of the space has been tried")
+
+    def _take(self, proposal: Proposal) -> None:
+        plan = self._plan(proposal.point)
+        known = self._by_key.get(plan.key)
+        if known is not None:
+            self._sampler.tell(proposal, known, repeat=True)
+            return
+        trial = self._runner.run(len(self._trials), proposal.point, plan)
+        self._by_key[plan.key] = trial
+        self._trials.append(trial)
+        self._sampler.tell(proposal, trial, repeat=False)
+
+    def _why_stop(self, started: float) -> str | None:
+        run = [trial for trial in self._trials if not _was_refused(trial.outcome)]
+        if len(run) >= self._budget.trials:
+            return f"{len(run)} trials were run (n_trials={self._budget.trials})"
+        if self._budget.seconds is not None and self._clock() - started >= self._budget.seconds:
+            return f"the time is up (timeout={self._budget.seconds:g} s)"
+        tail = self._trials[-MAX_REFUSED_IN_A_ROW:]
+        if len(tail) == MAX_REFUSED_IN_A_ROW and all(_was_refused(t.outcome) for t in tail):
+            return f"the last {MAX_REFUSED_IN_A_ROW} candidates were ruled out by the plan"
+        return None
+
+    def _why_broken(self) -> str | None:
+        run = [t.outcome for t in self._trials if not _was_refused(t.outcome)]
+        limit = self._budget.crashes_in_a_row
+        last = run[-limit:]
+        crashes = [outcome for outcome in last if isinstance(outcome, Crashed)]
+        if len(crashes) == limit:
+            return f"{limit} trials in a row crashed; the last one's log ends:\n{crashes[-1].evidence}"
+        rate = sum(isinstance(outcome, Crashed) for outcome in run) / max(len(run), 1)
+        if rate > self._budget.crash_rate:
+            return f"{rate:.0%} of the trials crashed (max_failure_rate={self._budget.crash_rate:g})"
+        return None
+
+    def _result(self, reason: str, **how: Any) -> StudyResult:
+        return StudyResult(trials=tuple(self._trials), stop_reason=reason, **how)
+
+
+def _was_refused(outcome: Outcome) -> bool:
+    return isinstance(outcome, Infeasible | Unsupported)
+
+

@@ -1,0 +1,33 @@
+"""The errors that end a command with one line instead of a traceback."""
+
+from __future__ import annotations
+
+
+class SweeperError(Exception):
+    """A command cannot go on; the message is one line for the person who typed it."""
+
+    exit_code = 1
+
+
+class UsageError(SweeperError):
+    """What was typed or configured is wrong: says what was given, what is allowed, what to type."""
+
+    exit_code = 2
+
+
+class NothingMeasured(SweeperError):
+    """A study ended without one measured trial."""
+
+    exit_code = 3
+
+
+class EnvironmentUnfit(SweeperError):
+    """This machine or installation cannot run trials."""
+
+    exit_code = 4
+
+
+class Interrupted(SweeperError):
+    """The user ended the command; what was measured is on disk."""
+
+    exit_code = 130

@@ -1,0 +1,91 @@
+"""Checks a model's arguments against its factory's signature without importing it, and so torch."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sweeper.errors import UsageError
+from sweeper.places import models_dir
+
+_CHECKED_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "bool": (bool,),
+}
+_WORDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
+
+
+def check_model_arguments(target: str, arguments: Mapping[str, Any]) -> None:
+    """Raises UsageError for an argument that the factory does not take, lacks, or takes as another type.
+
+    What cannot be read from the source (no such file, ``**kwargs``, other annotations) is left to
+    the trial.
+    """
+    signature = _signature(target)
+    if signature is None:
+        return
+    positional = [*signature.posonlyargs, *signature.args]
+    parameters = {a.arg: a for a in [*positional, *signature.kwonlyargs]}
+    required = {a.arg for a in positional[: len(positional) - len(signature.defaults)]}
+    required |= {
+        a.arg
+        for a, default in zip(signature.kwonlyargs, signature.kw_defaults, strict=True)
+        if default is None
+    }
+    for name, value in arguments.items():
+        if name in parameters:
+            _check_type(name, value, parameters[name].annotation)
+        elif signature.kwarg is None:
+            close = difflib.get_close_matches(name, parameters, n=1, cutoff=0.3)
+            raise UsageError(
+                f"model.{name}={value}: {target} takes no {name}; allowed are "
+                f"{', '.join(parameters)}; type model.{(close or list(parameters))[0]}=..."
+            )
+    for name in sorted(required - set(arguments)):
+        raise UsageError(f"model.{name} is missing: {target} needs it; type +model.{name}=...")
+
+
+def _check_type(name: str, value: Any, annotation: ast.expr | None) -> None:
+    kind = annotation.id if isinstance(annotation, ast.Name) else ""
+    if kind not in _CHECKED_TYPES:
+        return
+    right = isinstance(value, _CHECKED_TYPES[kind])
+    if not right or (isinstance(value, bool) and kind != "bool"):
+        raise UsageError(f"model.{name}={value}: is not {_WORDS[kind]}; type model.{name}=<{kind}>")
+
+
+def _signature(target: str) -> ast.arguments | None:
+    module_name, _, function_name = target.rpartition(".")
+    path = _source(module_name)
+    if path is None:
+        return None
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function_name:
+            return node.args
+    if module_name.startswith("sweeper.models."):
+        raise UsageError(
+            f"model._target_={target}: there is no function {function_name} in {path.name}"
+        )
+    return None
+
+
+def _source(module_name: str) -> Path | None:
+    own = module_name.removeprefix("sweeper.models.")
+    if own != module_name:
+        path = models_dir() / f"{own}.py"
+        if not path.is_file():
+            raise UsageError(f"model._target_={module_name}: there is no {path.name} in models/")
+        return path
+    try:
+        spec = importlib.util.find_spec(module_name) if module_name else None
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return Path(spec.origin)

@@ -1,0 +1,1 @@
+"""The door to Hydra: composes configurations, and turns Hydra's jobs into trials and back."""

@@ -1,0 +1,54 @@
+"""What happens around Hydra's own modes: checks before a job's folder is made, a report after a grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from sweeper.core.folder import StudyFolder
+from sweeper.core.outcome import Measured
+from sweeper.errors import NothingMeasured, SweeperError, UsageError
+from sweeper.hydra_edge.compose import no_model, settings_of
+from sweeper.hydra_edge.job import Throughput
+from sweeper.terminal import Terminal, exit_with
+
+
+class StudyCallback(Callback):
+    """Hydra turns a callback's exceptions into warnings: errors that end the command end it here."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            settings_of(config)
+        except SweeperError as error:
+            exit_with(error)
+
+    def on_run_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        if not isinstance(job_return._return_value, Throughput):
+            return
+        trial = job_return._return_value.trial
+        folder = Path(str(config.hydra.run.dir))
+        Terminal().conclude(f"files: {folder}")
+        if not isinstance(trial.outcome, Measured):
+            exit_with(NothingMeasured(f"trial was not measured: {trial.outcome.reason}"))
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """A model must be there; the sweepers compose the jobs, and check the rest."""
+        overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        if not config.get("model") and not any(
+            override.key_or_group.split(".")[0] == "model" for override in overrides
+        ):
+            exit_with(UsageError(no_model("no model was given")))
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """After Hydra's own grid; a study writes its report itself."""
+        folder = StudyFolder(Path(str(config.hydra.sweep.dir)))
+        if folder.report.exists() or not folder.trials.exists():
+            return
+        from sweeper.report.build import build_report
+
+        Terminal().conclude(build_report(folder, stop_reason="the grid was run"))

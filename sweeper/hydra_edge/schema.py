@@ -1,0 +1,117 @@
+"""Tells Hydra the types of the settings, the names in our YAML files and the sweeper's options."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from omegaconf import MISSING, OmegaConf
+
+from sweeper.core.settings import Settings
+from sweeper.run.machine import accelerator, device_count
+
+SAMPLERS: dict[str, dict[str, Any]] = {
+    "tpe": {
+        "_target_": "optuna.samplers.TPESampler",
+        "n_startup_trials": 5,
+        "multivariate": True,
+        "constant_liar": True,
+    },
+    "random": {"_target_": "optuna.samplers.RandomSampler"},
+    "qmc": {"_target_": "optuna.samplers.QMCSampler", "warn_independent_sampling": False},
+    "gp": {"_target_": "optuna.samplers.GPSampler"},
+    "nsgaii": {"_target_": "optuna.samplers.NSGAIISampler"},
+    "grid": {"_target_": "optuna.samplers.GridSampler"},
+}
+
+
+@dataclass
+class OptunaSweeperConf:
+    """The stock plugin's field names, and what it lacks: seed, timeout and max_crashes_in_a_row.
+
+    ``n_trials`` counts the trials that are run. ``storage`` is an RDB URL, ``journal:PATH``, or
+    null for a journal in the study's folder. ``n_jobs`` is 1: trials that share a machine would
+    disturb each other's timing.
+    """
+
+    _target_: str = "hydra_plugins.sweeper_optuna.OptunaSweeper"
+    _recursive_: bool = False
+    sampler: Any = MISSING
+    direction: Any = "maximize"
+    storage: str | None = None
+    study_name: str | None = None
+    n_trials: int = 8
+    n_jobs: int = 1
+    timeout: float | None = None
+    seed: int | None = 1
+    max_failure_rate: float = 1.0
+    max_crashes_in_a_row: int = 5
+    params: dict[str, Any] | None = None
+    custom_search_space: str | None = None
+
+
+# Global, so that the space it brings is the group that is typed: space=quick.
+_SWEEPER_NODE = {
+    "defaults": ["_self_", {"/hydra/sweeper/sampler": "tpe"}, {"/space": "standard"}],
+    "hydra": {"sweeper": OptunaSweeperConf},
+}
+
+
+def register() -> None:
+    """Registers plugin, schema and resolvers; may be called again.
+
+    The plugin scan comes first: Hydra 1.3 imports plugin modules anew in it, and the last one to
+    register the name ``optuna`` (the published plugin has it too) would win.
+    """
+    plugins = Plugins.instance()
+    from hydra_plugins.sweeper_optuna import OptunaSweeper
+
+    plugins.register(OptunaSweeper)
+    _store("sweeper_schema", {
+        name: _unfrozen(kind) for name, kind in get_type_hints(Settings).items() if is_dataclass(kind)
+    })
+    for name in ("optuna", "deepspeed"):
+        _store(name, _SWEEPER_NODE, group="hydra/sweeper", package="_global_")
+    for name, node in SAMPLERS.items():
+        _store(name, node, group="hydra/sweeper/sampler")
+    for name, resolver in (
+        ("accelerator", accelerator),
+        ("device_count", lambda: max(device_count(), 1)),
+        ("study", _study_name),
+        ("trial", "{:04d}".format),
+    ):
+        OmegaConf.register_new_resolver(f"sweeper.{name}", resolver, use_cache=True, replace=True)
+
+
+def _store(name: str, node: Any, *, group: str | None = None, package: str | None = None) -> None:
+    store = ConfigStore.instance()
+    # Hydra 1.4 warns of a clash unless it is told that it is meant.
+    replace = {"replace": True} if "replace" in inspect.signature(store.store).parameters else {}
+    store.store(name=name, group=group, node=node, package=package, provider="sweeper", **replace)
+
+
+def _unfrozen(cls: type) -> type:
+    """The same fields as a dataclass that OmegaConf does not treat as read-only."""
+    hints = get_type_hints(cls)
+    members: list[Any] = []
+    for f in fields(cls):
+        if is_dataclass(kind := hints[f.name]):
+            group = _unfrozen(kind)
+            members.append((f.name, group, field(default_factory=group)))
+        else:
+            members.append((f.name, kind, field(default=MISSING)))
+    return make_dataclass(cls.__name__, members)
+
+
+def _study_name(model: str) -> str:
+    """``gpt2-20261121-141500``, with a number behind it where there is such a folder already."""
+    name = f"{model}-{time.strftime('%Y%m%d-%H%M%S')}"
+    taken = 1
+    while Path("results", name if taken == 1 else f"{name}-{taken}").exists():
+        taken += 1
+    return name if taken == 1 else f"{name}-{taken}"

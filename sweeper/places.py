@@ -1,0 +1,47 @@
+"""Where the project's own files lie: inside an installed package, beside it in a checkout."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def import_root() -> Path:
+    """The folder from which ``import sweeper`` works."""
+    return _PACKAGE.parent
+
+
+def conf_dir() -> Path:
+    return _inside_or_beside("conf", "config.yaml")
+
+
+def models_dir() -> Path:
+    return _inside_or_beside("models", "__init__.py")
+
+
+def _inside_or_beside(name: str, witness: str) -> Path:
+    inside = _PACKAGE / name
+    return inside if (inside / witness).is_file() else _PACKAGE.parent / name
+
+
+def extensions_dir() -> Path:
+    """Where DeepSpeed's compiled ops are kept: one folder for each Python, torch and DeepSpeed.
+
+    Shared by every clone of one user, so that ops are built once.
+    """
+    versions = (
+        f"py{platform.python_version()}-torch{metadata.version('torch')}"
+        f"-deepspeed{metadata.version('deepspeed')}"
+    )
+    return cache_dir() / "torch_extensions" / versions
+
+
+def cache_dir() -> Path:
+    if named := os.environ.get("SWEEPER_CACHE_DIR"):
+        return Path(named)
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "sweeper"

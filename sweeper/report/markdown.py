@@ -1,0 +1,225 @@
+"""``report.md``: the answer first, then what it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sweeper.core.measurement import Measurement
+from sweeper.core.outcome import Measured, kind_of, reason_of
+from sweeper.core.quantities import format_bytes, format_rate
+from sweeper.core.trial import Trial, best_trial
+from sweeper.report.table import MAIN_SETTINGS, other_varying_settings
+
+
+def report_markdown(
+    trials: Sequence[Trial],
+    *,
+    study: Mapping[str, Any],
+    figures: Mapping[str, Path],
+    root: Path,
+    stop_reason: str,
+) -> str:
+    """``study`` is what study.yaml holds; paths of figures are given relative to ``root``."""
+    best = best_trial(trials)
+    parts = [
+        f"# {study.get('study_name', root.name)}",
+        _answer(trials, best, root),
+        _ranking(trials),
+        _failures(trials),
+        _pictures(figures, root),
+        _trust(trials, study, stop_reason),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def verdict(trials: Sequence[Trial]) -> str:
+    """The winner and its gain over the baseline (trial 0), in one sentence."""
+    best = best_trial(trials)
+    if best is None:
+        return f"none of {len(trials)} trials was measured"
+    won = _measurement(best)
+    speed = f"{format_rate(won.tokens_per_second)} tokens/s, peak {format_bytes(won.peak_bytes)}"
+    baseline = trials[0]
+    if best.number == baseline.number:
+        others = len([t for t in trials if isinstance(t.outcome, Measured)]) - 1
+        if not others:
+            return f"the baseline is the only trial that was measured: {speed}"
+        return f"your own options (trial 0) were the fastest of {others + 1} measured: {speed}"
+    if not isinstance(baseline.outcome, Measured):
+        why = kind_of(baseline.outcome)
+        return f"trial {best.number} is the fastest: {speed}; the baseline (trial 0) is {why}"
+    gain, uncertainty = _gain(won, _measurement(baseline))
+    within = "; that is within the noise of the two" if gain - 1 <= uncertainty else ""
+    return (
+        f"trial {best.number} is the fastest: {speed}, {gain:.2f} (±{uncertainty:.2f}) times "
+        f"the baseline's {format_rate(_measurement(baseline).tokens_per_second)} tokens/s{within}"
+    )
+
+
+def changed_settings(trial: Trial, baseline: Trial) -> dict[str, tuple[Any, Any]]:
+    """Setting -> (baseline's value, the trial's), where they differ."""
+    names = dict.fromkeys([*baseline.settings, *trial.settings])
+    pairs = {n: (baseline.settings.get(n), trial.settings.get(n)) for n in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def not_in_the_json(trial: Trial) -> list[str]:
+    """What of a trial's settings a ds_config.json cannot carry."""
+    missing = []
+    if trial.settings.get("checkpointing.mode", "none") != "none":
+        missing.append(
+            "activation checkpointing (every block): switch it on in your model, for example "
+            "`torch.utils.checkpoint` around each block or `gradient_checkpointing_enable()`"
+        )
+    return missing
+
+
+def _answer(trials: Sequence[Trial], best: Trial | None, root: Path) -> str:
+    lines = ["## The answer", "", f"{_capital(verdict(trials))}."]
+    if best is None:
+        return "\n".join([*lines, "", "The section on failures says why."])
+    baseline = trials[0]
+    changed = changed_settings(best, baseline)
+    if changed:
+        rows = [(f"`{name}`", str(old), str(new)) for name, (old, new) in changed.items()]
+        lines += ["", *_table(("setting", "baseline", f"trial {best.number}"), rows)]
+    if isinstance(baseline.outcome, Measured) and best is not baseline:
+        lines += ["", *_comparison(baseline, best)]
+    lines += ["", f"Use it: [`best/ds_config.json`](best/ds_config.json), with {_ranks(best)}."]
+    for missing in not_in_the_json(best):
+        lines += ["", f"The JSON alone does not carry {missing}."]
+    return "\n".join(lines)
+
+
+def _comparison(baseline: Trial, best: Trial) -> list[str]:
+    def cells(trial: Trial) -> tuple[str, ...]:
+        m = _measurement(trial)
+        return (
+            _rate(m),
+            f"{m.samples_per_second:.4g}",
+            f"{m.median_step_seconds:.4g}",
+            format_bytes(m.peak_bytes),
+        )
+
+    head = ("", "tokens/s (median ± MAD)", "samples/s", "step (s)", "peak memory")
+    return _table(head, [("baseline", *cells(baseline)), (f"trial {best.number}", *cells(best))])
+
+
+def _ranking(trials: Sequence[Trial]) -> str:
+    measured = [t for t in trials if isinstance(t.outcome, Measured)]
+    if not measured:
+        return ""
+    measured.sort(key=lambda t: -_measurement(t).tokens_per_second)
+    settings = [*MAIN_SETTINGS, *other_varying_settings(trials)]
+    head = ("rank", "trial", "tokens/s", "samples/s", "step (s)", "peak memory", *settings)
+    rows = []
+    for rank, trial in enumerate(measured, start=1):
+        m = _measurement(trial)
+        name = f"{trial.number} (baseline)" if trial.number == 0 else str(trial.number)
+        numbers = (
+            _rate(m),
+            f"{m.samples_per_second:.4g}",
+            f"{m.median_step_seconds:.4g}",
+            format_bytes(m.peak_bytes),
+        )
+        rows.append((str(rank), name, *numbers, *(str(trial.settings.get(s)) for s in settings)))
+    return "\n".join(["## Ranking", "", *_table(head, rows)])
+
+
+def _failures(trials: Sequence[Trial]) -> str:
+    failed = [t for t in trials if not isinstance(t.outcome, Measured)]
+    if not failed:
+        return ""
+    groups: dict[tuple[str, str], list[Trial]] = {}
+    for trial in failed:
+        groups.setdefault((kind_of(trial.outcome), reason_of(trial.outcome)), []).append(trial)
+    rows = [
+        (kind, reason, ", ".join(f"[{t.number}](trials/{t.number:04d}/)" for t in members))
+        for (kind, reason), members in sorted(groups.items())
+    ]
+    return "\n".join(
+        ["## What was not measured, and why", "", *_table(("outcome", "reason", "trials"), rows)]
+    )
+
+
+def _pictures(figures: Mapping[str, Path], root: Path) -> str:
+    if not figures:
+        return ""
+    pictures = [
+        f"![{title}]({path.relative_to(root).as_posix()})" for title, path in figures.items()
+    ]
+    return "\n\n".join(["## Pictures", *pictures])
+
+
+def _trust(trials: Sequence[Trial], study: Mapping[str, Any], stop_reason: str) -> str:
+    lines = ["## How it was measured", ""]
+    measured = [t for t in trials if isinstance(t.outcome, Measured)]
+    if measured:
+        settings, m = measured[0].settings, _measurement(measured[0])
+        lines.append(
+            f"* Each trial trains `{settings.get('model.name', settings.get('model._target_'))}` under the "
+            f"DeepSpeed launcher on {_ranks(measured[0])}: {settings.get('measure.warmup_steps')} optimizer "
+            f"steps of warm-up, then {len(m.step_seconds)} timed ones of {m.samples_per_step} samples "
+            f"({m.tokens_per_step} tokens), the same batches for every trial. A step's time is that of "
+            "the slowest rank, data and update included; memory is that of the worst rank."
+        )
+    lines.append(
+        "* ± is the median absolute deviation over the measured steps of one trial. Each candidate "
+        "ran once: differences of that size are noise."
+    )
+    lines.append(f"* The study ended because {_one_line(stop_reason)}.")
+    kinds: dict[str, int] = {}
+    for trial in trials:
+        kinds[kind_of(trial.outcome)] = kinds.get(kind_of(trial.outcome), 0) + 1
+    lines.append(
+        f"* {len(trials)} trials: {', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}."
+    )
+    environment = next((t.environment for t in measured if t.environment), None)
+    if environment or study.get("environment"):
+        shown = environment or study["environment"]
+        facts = ", ".join(f"{name} {value}" for name, value in shown.items() if value is not None)
+        lines.append(f"* Environment: {facts}.")
+    lines.append("* All numbers: [`trials.csv`](trials.csv); each trial's files: `trials/`.")
+    return "\n".join(lines)
+
+
+def _gain(won: Measurement, baseline: Measurement) -> tuple[float, float]:
+    """The ratio of the median throughputs, and its uncertainty from both deviations in quadrature."""
+    ratio = won.tokens_per_second / baseline.tokens_per_second
+    relative = math.hypot(
+        won.tokens_per_second_mad / won.tokens_per_second,
+        baseline.tokens_per_second_mad / baseline.tokens_per_second,
+    )
+    return ratio, ratio * relative
+
+
+def _measurement(trial: Trial) -> Measurement:
+    assert isinstance(trial.outcome, Measured)
+    return trial.outcome.measurement
+
+
+def _rate(m: Measurement) -> str:
+    return f"{format_rate(m.tokens_per_second)} ± {format_rate(float(f'{m.tokens_per_second_mad:.2g}'))}"
+
+
+def _ranks(trial: Trial) -> str:
+    ranks = int(trial.settings["hardware.ranks"])
+    return f"{ranks} {trial.settings['hardware.accelerator']} rank{'s' if ranks > 1 else ''}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(_one_line(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(head), "|" + " --- |" * len(head), *(line(row) for row in rows)]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,61 @@
+"""The trials of a study as a table, and as ``trials.csv``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from sweeper.core.outcome import Measured, kind_of, reason_of
+from sweeper.core.trial import Trial
+
+# Always shown, whether or not they vary; what else varies comes behind them.
+MAIN_SETTINGS = (
+    "zero.stage",
+    "offload.optimizer",
+    "offload.params",
+    "precision.mode",
+    "batch.micro_size",
+    "checkpointing.mode",
+)
+
+
+def trials_table(trials: Sequence[Trial]) -> pd.DataFrame:
+    """One row for each trial; rates per second, memory in bytes of the worst rank, NaN where unknown."""
+    settings = (*MAIN_SETTINGS, *other_varying_settings(trials))
+    return pd.DataFrame([_row(trial, settings) for trial in trials])
+
+
+def other_varying_settings(trials: Sequence[Trial]) -> list[str]:
+    names = dict.fromkeys(name for trial in trials for name in trial.settings)
+    return [
+        name
+        for name in names
+        if name not in MAIN_SETTINGS
+        and name != "precision.fp16_initial_scale_power"
+        and len({repr(trial.settings.get(name)) for trial in trials}) > 1
+    ]
+
+
+def _row(trial: Trial, settings: Sequence[str]) -> dict[str, object]:
+    row: dict[str, object] = {
+        "trial": trial.number,
+        "outcome": kind_of(trial.outcome),
+        "reason": reason_of(trial.outcome),
+    }
+    row |= {name: trial.settings.get(name) for name in settings}
+    m = trial.outcome.measurement if isinstance(trial.outcome, Measured) else None
+    row |= {
+        "tokens_per_second_median": m and m.tokens_per_second,
+        "tokens_per_second_mad": m and m.tokens_per_second_mad,
+        "samples_per_second_median": m and m.samples_per_second,
+        "step_seconds_median": m and m.median_step_seconds,
+        "measured_steps": m and len(m.step_seconds),
+        "peak_device_allocated_bytes": m and m.peak_device_allocated_bytes,
+        "peak_device_reserved_bytes": m and m.peak_device_reserved_bytes,
+        "peak_host_resident_bytes": m and m.peak_host_resident_bytes,
+        "wall_seconds": trial.wall_seconds,
+        "notes": "; ".join(trial.notes),
+        "overrides": " ".join(trial.overrides),
+    }
+    return row

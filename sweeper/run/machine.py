@@ -1,0 +1,95 @@
+"""What this machine has: a quick look without torch, and a thorough one in a child."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from sweeper.core.machine import Machine
+from sweeper.errors import EnvironmentUnfit
+from sweeper.places import import_root
+
+PROBE_TIMEOUT_SECONDS = 180
+
+
+def accelerator() -> str:
+    """``"cuda"`` where there is a device to be seen, else ``"cpu"``; ``DS_ACCELERATOR`` decides."""
+    if named := os.environ.get("DS_ACCELERATOR"):
+        return named
+    return "cuda" if device_count() else "cpu"
+
+
+@functools.cache
+def device_count() -> int:
+    """CUDA devices that a trial would see."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.strip() in ("", "-1"):
+        return 0
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    devices = [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
+    return min(len(devices), len(visible.split(","))) if visible else len(devices)
+
+
+def quick_look() -> Machine:
+    """What can be known in milliseconds; the rest is None."""
+    return Machine(cores=len(os.sched_getaffinity(0)), host_memory_bytes=_host_memory_bytes())
+
+
+def thorough_look(accelerator_name: str) -> tuple[Machine, Mapping[str, Any]]:
+    """The machine as DeepSpeed sees it, and the environment's fingerprint; takes some seconds.
+
+    Raises EnvironmentUnfit where torch or DeepSpeed cannot be imported.
+    """
+    with tempfile.TemporaryDirectory(prefix="sweeper-") as folder:
+        answer = Path(folder) / "machine.json"
+        search_path = [str(import_root()), os.environ.get("PYTHONPATH", "")]
+        child = subprocess.run(
+            [sys.executable, "-m", "sweeper.worker.machine", str(answer)],
+            env={
+                **os.environ,
+                "DS_ACCELERATOR": accelerator_name,
+                "PYTHONPATH": os.pathsep.join(filter(None, search_path)),
+            },
+            capture_output=True,
+            text=True,
+            timeout=PROBE_TIMEOUT_SECONDS,
+            check=False,
+        )
+        if child.returncode != 0:
+            last = child.stderr.strip().splitlines()[-1:] or [f"exit code {child.returncode}"]
+            raise EnvironmentUnfit(
+                f"torch and DeepSpeed do not start on accelerator {accelerator_name}: {last[0]}; "
+                "type make setup, or pip install the package again"
+            )
+        found = json.loads(answer.read_text())
+    quick = quick_look()
+    machine = Machine(
+        cores=quick.cores, host_memory_bytes=quick.host_memory_bytes, **found["capabilities"]
+    )
+    return machine, found["environment"]
+
+
+def _host_memory_bytes() -> int:
+    """The machine's memory, or what this process's control group may use of it."""
+    total: int = psutil.virtual_memory().total
+    for limit in (
+        Path("/sys/fs/cgroup/memory.max"),
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    ):
+        try:
+            total = min(total, int(limit.read_text()))
+        except (OSError, ValueError):
+            continue
+    return total

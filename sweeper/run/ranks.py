@@ -1,0 +1,141 @@
+"""From what each rank wrote to the outcome of the trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeper.core.memory_errors import memory_that_ran_out
+from sweeper.core.measurement import Measurement
+from sweeper.core.outcome import (
+    Crashed,
+    Diverged,
+    Measured,
+    OutOfMemory,
+    Outcome,
+    TimedOut,
+    Unsupported,
+)
+from sweeper.core.spec import TrialSpec
+
+LOG_TAIL_LINES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RanksReport:
+    """What is there when the processes of a trial are gone.
+
+    ``results`` and ``phases`` have one entry for each rank; a result is None where the rank wrote
+    none, or half of one. ``deadline_passed`` and ``kernel_killed`` are the parent's own observations.
+    """
+
+    results: Sequence[Mapping[str, Any] | None]
+    phases: Sequence[str]
+    exit_code: int | None
+    deadline_passed: bool
+    kernel_killed: bool
+    log_tail: str
+
+
+def outcome_of(report: RanksReport, spec: TrialSpec) -> Outcome:
+    """A rank that ran out of memory beats the connection errors that this causes in the others."""
+    for kind in ("out-of-memory", "unsupported"):
+        for result in report.results:
+            if result is not None and result["kind"] == kind:
+                return _told(result, kind)
+    if all(result is not None and result["kind"] == "measured" for result in report.results):
+        return Measured(measurement=_merged([r for r in report.results if r is not None], spec))
+    silent = [rank for rank, result in enumerate(report.results) if result is None]
+    if silent and (memory := _vanished_for_memory(report)):
+        return OutOfMemory(
+            memory="device" if memory == "device" else "host",
+            phase=report.phases[silent[0]],
+            reason=f"rank {silent[0]} was killed: {_vanished_why(report)}",
+        )
+    if report.deadline_passed:
+        phase = report.phases[silent[0]] if silent else "end"
+        return TimedOut(
+            phase=phase,
+            reason=f"not done after {spec.timeout_seconds:g} s (launch.timeout_seconds), in phase {phase}",
+        )
+    for result in report.results:
+        if result is not None and result["kind"] == "diverged":
+            return Diverged(reason=result["reason"])
+    return _crashed(report, silent)
+
+
+def _told(result: Mapping[str, Any], kind: str) -> Outcome:
+    if kind == "unsupported":
+        return Unsupported(reason=result["reason"])
+    return OutOfMemory(memory=result["memory"], phase=result["phase"], reason=result["reason"])
+
+
+def _vanished_for_memory(report: RanksReport) -> str | None:
+    # The one place where a log decides: an allocation that fails inside a library may abort the
+    # process before it can write, and the allocator's words are then the last in the log.
+    return "host" if report.kernel_killed else memory_that_ran_out(report.log_tail)
+
+
+def _vanished_why(report: RanksReport) -> str:
+    if report.kernel_killed:
+        return "the kernel ran out of memory"
+    return "an allocation failed"
+
+
+def _crashed(report: RanksReport, silent: Sequence[int]) -> Crashed:
+    errors = [r for r in report.results if r is not None and r["kind"] == "error"]
+    # A rank that lost its peer says so in terms of its connection; the peer knows why.
+    errors.sort(key=lambda result: _is_lost_connection(result["reason"]))
+    if errors and not (silent and _is_lost_connection(errors[0]["reason"])):
+        first = errors[0]
+        return Crashed(
+            reason=f"rank {first['rank']} in phase {first['phase']}: {first['reason']}",
+            evidence=first["evidence"],
+            exit_code=report.exit_code,
+        )
+    if silent and any(report.phases[rank] != "start" for rank in silent):
+        reason = (
+            f"rank {silent[0]} ended in phase {report.phases[silent[0]]} without writing a result"
+        )
+    else:
+        reason = "the launcher ended before any rank started"
+    last_line = report.log_tail.strip().splitlines()[-1:] or [""]
+    return Crashed(
+        reason=f"{reason} (exit code {report.exit_code}) {last_line[0]}".strip(),
+        evidence=report.log_tail,
+        exit_code=report.exit_code,
+    )
+
+
+def _is_lost_connection(reason: str) -> bool:
+    lowered = reason.lower()
+    return any(
+        word in lowered
+        for word in ("connection closed", "connection reset", "connection refused", "broken pipe")
+    )
+
+
+def _merged(results: Sequence[Mapping[str, Any]], spec: TrialSpec) -> Measurement:
+    """Slowest rank of each step, largest memory of any rank, mean loss over the ranks."""
+
+    def largest(name: str) -> int | None:
+        values = [result[name] for result in results if result[name] is not None]
+        return max(values) if values else None
+
+    return Measurement(
+        step_seconds=tuple(map(max, zip(*(r["step_seconds"] for r in results), strict=True))),
+        warmup_step_seconds=tuple(
+            map(max, zip(*(r["warmup_step_seconds"] for r in results), strict=True))
+        ),
+        skipped_steps=max(r["skipped_steps"] for r in results),
+        losses=tuple(
+            sum(losses) / len(losses) for losses in zip(*(r["losses"] for r in results), strict=True)
+        ),
+        samples_per_step=spec.global_batch_size,
+        tokens_per_step=spec.global_batch_size * spec.sequence_length,
+        ranks=spec.ranks,
+        peak_device_allocated_bytes=largest("peak_device_allocated_bytes"),
+        peak_device_reserved_bytes=largest("peak_device_reserved_bytes"),
+        peak_host_resident_bytes=largest("peak_host_resident_bytes") or 0,
+    )

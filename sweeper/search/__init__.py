@@ -1,0 +1,1 @@
+"""Samplers: who decides which candidate comes next."""

@@ -1,0 +1,42 @@
+"""Entry of one rank of a trial: reads the specification it is given, writes its own result."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from sweeper.core.folder import TrialFolder, read_json, write_json
+from sweeper.core.spec import TrialSpec
+from sweeper.worker.failures import failure
+from sweeper.worker.limits import lift_memory_limit
+from sweeper.worker.progress import Progress
+
+RESULT_SCHEMA = 1
+EXIT_NOT_MEASURED = 3  # tells the launcher to end the other ranks, which would wait for this one
+
+
+def main(spec_path: Path) -> int:
+    folder = TrialFolder(spec_path.resolve().parent)
+    rank = int(os.environ.get("RANK", "0"))
+    progress = Progress(folder.progress(rank))
+    try:
+        progress.enter("import")
+        spec = TrialSpec.from_json(read_json(folder.spec) or {})
+        from sweeper.worker.train import train
+
+        result = train(spec, progress)
+    except BaseException as error:
+        lift_memory_limit()
+        result = failure(error, phase=progress.phase)
+    write_json(folder.result(rank), {"schema_version": RESULT_SCHEMA, "rank": rank, **result})
+    return 0 if result["kind"] == "measured" else EXIT_NOT_MEASURED
+
+
+if __name__ == "__main__":
+    code = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Everything is written. Skipping the interpreter's tear-down keeps a library that hangs or
+    # aborts there from spoiling a finished trial.
+    os._exit(code)

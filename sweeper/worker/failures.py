@@ -1,0 +1,41 @@
+"""From an exception in a rank to what its result says."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from sweeper.core.memory_errors import memory_that_ran_out
+
+class UnsupportedHere(Exception):
+    """The trial needs something that this machine does not have."""
+
+
+def failure(error: BaseException, *, phase: str) -> dict[str, Any]:
+    """The result of a rank that ended with ``error``."""
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, UnsupportedHere):
+        return {"kind": "unsupported", "phase": phase, "reason": first_line}
+    memory = _memory(error)
+    if memory is not None:
+        return {"kind": "out-of-memory", "phase": phase, "memory": memory, "reason": first_line}
+    return {
+        "kind": "error",
+        "phase": phase,
+        "reason": f"{type(error).__name__}: {first_line}",
+        "evidence": "".join(traceback.format_exception(error))[-8000:],
+    }
+
+
+def _memory(error: BaseException) -> str | None:
+    # DeepSpeed and torch wrap: an allocation that failed may stand further down the chain.
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError):
+            return "host"
+        if (memory := memory_that_ran_out(str(seen))) is not None:
+            return memory
+        if type(seen).__name__ == "OutOfMemoryError":
+            return "device"
+        seen = seen.__cause__ or seen.__context__
+    return None

@@ -1,0 +1,173 @@
+"""What several tests need: settings to start from, outcomes, and fakes for the seams of a study."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sweeper.core.machine import Machine
+from sweeper.core.measurement import Measurement
+from sweeper.core.outcome import Infeasible, Measured, Outcome, Unsupported
+from sweeper.core.plan import Plan, plan
+from sweeper.core.settings import Settings, settings_from_mapping
+from sweeper.core.space import Point, as_overrides
+from sweeper.core.trial import Trial
+
+ROOT = Path(__file__).resolve().parent.parent
+MACHINE = Machine(cores=2, host_memory_bytes=16 * 2**30)
+
+CONFIG: dict[str, Any] = {
+    "model": {
+        "name": "gpt2-nano",
+        "_target_": "sweeper.models.gpt2.build",
+        "layers": 2,
+        "width": 64,
+        "heads": 2,
+        "vocab_size": 512,
+        "max_positions": 128,
+    },
+    "zero": {"stage": 0},
+    "offload": {"optimizer": "none", "params": "none"},
+    "precision": {"mode": "fp32", "fp16_initial_scale_power": 12},
+    "batch": {"micro_size": 1},
+    "checkpointing": {"mode": "none"},
+    "optimizer": {
+        "type": "AdamW",
+        "lr": 1e-3,
+        "betas": [0.9, 0.95],
+        "eps": 1e-8,
+        "weight_decay": 0.1,
+        "gradient_clipping": 1.0,
+    },
+    "workload": {
+        "global_batch_size": 8,
+        "sequence_length": 32,
+        "tokens_file": None,
+        "seed": 1,
+    },
+    "hardware": {"accelerator": "cpu", "ranks": 1, "memory_limit": None},
+    "measure": {"warmup_steps": 1, "measured_steps": 3, "max_seconds": 5.0},
+    "launch": {"timeout_seconds": 120.0},
+}
+
+
+def nano_config(**changes: Any) -> dict[str, Any]:
+    """The nano GPT-2's configuration with dotted settings changed: ``**{"zero.stage": 2}``."""
+    config = copy.deepcopy(CONFIG)
+    for name, value in changes.items():
+        *groups, last = name.split(".")
+        node = config
+        for group in groups:
+            node = node[group]
+        node[last] = value
+    return config
+
+
+def nano(**changes: Any) -> Settings:
+    return settings_from_mapping(nano_config(**changes))
+
+
+def measured(
+    tokens_per_second: float = 1000.0,
+    *,
+    peak_bytes: int = 2**30,
+    spread: float = 0.01,
+    tokens_per_step: int = 256,
+) -> Measured:
+    step = tokens_per_step / tokens_per_second
+    return Measured(
+        measurement=Measurement(
+            step_seconds=(step * (1 - spread), step, step * (1 + spread)),
+            warmup_step_seconds=(2 * step,),
+            skipped_steps=0,
+            losses=(6.2, 6.1, 6.0, 5.9),
+            samples_per_step=8,
+            tokens_per_step=tokens_per_step,
+            ranks=1,
+            peak_device_allocated_bytes=None,
+            peak_device_reserved_bytes=None,
+            peak_host_resident_bytes=peak_bytes,
+        )
+    )
+
+
+def trial_of(
+    number: int, outcome: Outcome, *, overrides: Sequence[str] = (), **changes: Any
+) -> Trial:
+    settings = nano(**changes)
+    planned = plan(settings, MACHINE)
+    return Trial(
+        number=number,
+        key=planned.key,
+        overrides=tuple(overrides),
+        settings=planned.settings.flat(),
+        notes=planned.notes,
+        memory_limit_bytes=MACHINE.host_memory_bytes,
+        outcome=outcome,
+        started_at=1_700_000_000.0 + number,
+        wall_seconds=12.5,
+        environment={"device": "a CPU", "torch": "2.13.0", "deepspeed": "0.19.8"},
+    )
+
+
+def plan_of_point(point: Point, **fixed: Any) -> Plan:
+    """Plans a point whose parameters are dotted settings."""
+    whole = {"zero.stage", "batch.micro_size"}
+    changes = {name: int(value) if name in whole else value for name, value in point.items()}
+    return plan(nano(**{**fixed, **changes}), MACHINE)
+
+
+class FakeRunner:
+    """Answers from a function of the point; what the plan refuses is recorded as it is."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+        self.run_points: list[Mapping[str, str]] = []
+
+    def run(self, number: int, point: Point, planned: Plan) -> Trial:
+        if isinstance(planned.ready, Infeasible | Unsupported):
+            outcome: Outcome = planned.ready
+        else:
+            self.run_points.append(dict(point))
+            outcome = self._answer(point)
+        return Trial(
+            number=number,
+            key=planned.key,
+            overrides=as_overrides(point),
+            settings=planned.settings.flat(),
+            notes=planned.notes,
+            memory_limit_bytes=MACHINE.host_memory_bytes,
+            outcome=outcome,
+            started_at=float(number),
+            wall_seconds=1.0,
+            environment={},
+        )
+
+
+def sweeper_command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "sweeper", *arguments]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """An environment in which ``python -m sweeper`` finds this checkout from any folder."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path, "COLUMNS": "200", **more}
+
+
+def run_sweeper(
+    *arguments: str, cwd: Path, timeout: float = 60, **more: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        sweeper_command(*arguments),
+        cwd=cwd,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )

@@ -1,0 +1,41 @@
+import pytest
+
+from sweeper.errors import UsageError
+from sweeper.factory_signature import check_model_arguments
+from tests.support import CONFIG
+
+SHAPE = {k: v for k, v in CONFIG["model"].items() if k not in ("name", "_target_")}
+GPT2 = "sweeper.models.gpt2.build"
+
+
+def test_the_arguments_of_a_model_are_checked_without_importing_it():
+    check_model_arguments(GPT2, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"width": "abc"}, "model.width=abc: is not a whole number"),
+        ({"width": True}, "is not a whole number"),
+        ({"widht": 3}, "takes no widht; allowed are layers, width"),
+    ],
+)
+def test_a_wrong_argument_is_named(change, said):
+    with pytest.raises(UsageError, match=said):
+        check_model_arguments(GPT2, {**SHAPE, **change})
+
+
+def test_a_missing_argument_is_named():
+    with pytest.raises(UsageError, match="model.layers is missing"):
+        check_model_arguments(GPT2, {k: v for k, v in SHAPE.items() if k != "layers"})
+
+
+@pytest.mark.parametrize("target", ["sweeper.models.gpt9.build", "sweeper.models.gpt2.bild"])
+def test_a_factory_of_ours_that_does_not_exist_is_named(target):
+    with pytest.raises(UsageError, match="there is no"):
+        check_model_arguments(target, SHAPE)
+
+
+def test_what_cannot_be_read_is_left_to_the_trial():
+    check_model_arguments("no_such_package.build", {"anything": 1})
+    check_model_arguments("math.sqrt", {"anything": 1})

@@ -1,0 +1,154 @@
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory
+from sweeper.core.space import Choice, FloatRange, IntRange, SearchSpace
+from sweeper.errors import UsageError
+from sweeper.search.optuna_sampler import OptunaSampler, importances, load_study, open_study
+from tests.support import measured, trial_of
+
+SPACE = SearchSpace(
+    parameters={"zero": Choice(values=("stage0", "stage1")), "micro": IntRange(low=1, high=4)}
+)
+TPE = {"_target_": "optuna.samplers.TPESampler"}
+
+
+def opened(tmp_path, *, space=SPACE, sampler=TPE, storage=None, direction="maximize", seed=1):
+    return open_study(
+        space=space,
+        sampler=sampler,
+        storage=storage,
+        journal=tmp_path / "optuna.journal",
+        study_name="test",
+        direction=direction,
+        seed=seed,
+    )
+
+
+def told(tmp_path, outcome, *, repeat=False):
+    study = opened(tmp_path)
+    sampler = OptunaSampler(SPACE, study, seed=1)
+    sampler.tell(sampler.ask(), trial_of(7, outcome), repeat=repeat)
+    return study.trials[0]
+
+
+def test_a_measured_trial_is_complete_with_its_throughput_and_fits(tmp_path):
+    trial = told(tmp_path, measured(500.0))
+    assert TrialState.COMPLETE == trial.state
+    assert pytest.approx(500.0) == trial.value
+    assert trial.constraints["fits"] <= 0
+    assert 7 == trial.user_attrs["trial"]
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        OutOfMemory(memory="host", phase="warm-up", reason="no memory"),
+        Infeasible(rule="r", reason="no", violation=0.3),
+    ],
+)
+def test_what_does_not_fit_is_pruned_with_a_constraint_above_zero(tmp_path, outcome):
+    trial = told(tmp_path, outcome)
+    assert TrialState.PRUNED == trial.state
+    assert trial.constraints["fits"] > 0
+    assert outcome.reason == trial.user_attrs["reason"]
+
+
+def test_the_constraint_grades_how_far_off_a_trial_was(tmp_path):
+    early, late = (
+        told(tmp_path / phase, OutOfMemory(memory="host", phase=phase, reason="x"))
+        for phase in ("build", "measure")
+    )
+    assert late.constraints["fits"] < early.constraints["fits"]
+    far = told(tmp_path / "far", Infeasible(rule="r", reason="x", violation=7.0))
+    assert 7.0 == far.constraints["fits"]
+
+
+def test_only_a_crash_is_told_as_failed(tmp_path):
+    trial = told(tmp_path, Crashed(reason="x", evidence="", exit_code=1))
+    assert TrialState.FAIL == trial.state
+
+
+def test_a_repeat_tells_what_is_known_and_names_the_trial(tmp_path):
+    trial = told(tmp_path, measured(500.0), repeat=True)
+    assert TrialState.COMPLETE == trial.state
+    assert 7 == trial.user_attrs["repeats_trial"]
+    assert "trial" not in trial.user_attrs
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        TPE,
+        {"_target_": "optuna.samplers.RandomSampler"},
+        {"_target_": "optuna.samplers.NSGAIISampler"},
+        {"_target_": "optuna.samplers.GridSampler"},
+        {"_target_": "optuna.samplers.BruteForceSampler"},
+    ],
+    ids=lambda s: s["_target_"].rpartition(".")[2],
+)
+def test_any_sampler_asks_every_point_once_and_then_nothing(tmp_path, sampler):
+    asked = []
+    ours = OptunaSampler(SPACE, opened(tmp_path, sampler=sampler), seed=1)
+    while (proposal := ours.ask()) is not None:
+        asked.append(tuple(sorted(proposal.point.items())))
+        ours.tell(proposal, trial_of(len(asked), measured(100.0 + len(asked))), repeat=False)
+        assert len(asked) <= SPACE.size
+    assert len(asked) == len(set(asked))
+    # grid and brute force end themselves at their last point; all others are led to every point
+    assert SPACE.size == len(asked)
+
+
+def test_values_are_proposed_as_they_are_typed(tmp_path):
+    space = SearchSpace(parameters={"lr": FloatRange(low=1e-5, high=1e-3, log=True)})
+    proposal = OptunaSampler(space, opened(tmp_path, space=space), seed=1).ask()
+    assert 1e-5 <= float(proposal.point["lr"]) <= 1e-3
+
+
+def test_the_study_can_be_found_again_in_its_journal_and_in_a_database(tmp_path):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    for storage in (None, url):
+        study = opened(tmp_path, storage=storage)
+        sampler = OptunaSampler(SPACE, study, seed=1)
+        sampler.tell(sampler.ask(), trial_of(0, measured()), repeat=False)
+        found = load_study(storage, tmp_path / "optuna.journal", "test")
+        assert 1 == len(found.trials)
+    assert load_study(None, tmp_path / "nowhere", "test") is None
+
+
+def test_a_study_of_the_same_name_for_another_space_is_refused(tmp_path):
+    opened(tmp_path)
+    with pytest.raises(UsageError, match="made for another search space; type"):
+        opened(tmp_path, space=SearchSpace(parameters={"zero": Choice(values=("stage3",))}))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"sampler": {"_target_": "optuna.samplers.NoSuch"}}, "no such sampler"),
+        ({"sampler": {**TPE, "n_startup": 3}}, "cannot be made"),
+        ({"storage": "nosuch://x"}, "hydra.sweeper.storage=nosuch://x"),
+        ({"direction": "minimize"}, "more is better"),
+    ],
+)
+def test_a_sampler_or_storage_that_cannot_be_had_is_one_line(tmp_path, wrong, said):
+    with pytest.raises(UsageError, match=said) as error:
+        opened(tmp_path, **wrong)
+    assert "\n" not in str(error.value)
+    assert "type" in str(error.value)
+
+
+def test_importances_are_empty_where_there_is_nothing_to_compare(tmp_path):
+    assert {} == importances(opened(tmp_path))
+
+
+def test_parameters_of_a_custom_search_space_are_proposed_too(tmp_path):
+    ours = OptunaSampler(
+        SPACE, opened(tmp_path), seed=1, extend=lambda t: t.suggest_int("extra", 1, 1)
+    )
+    assert "1" == ours.ask().point["extra"]
+
+
+def test_optuna_5_is_what_is_spoken_to():
+    assert int(optuna.__version__.split(".")[0]) >= 5

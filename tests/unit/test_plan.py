@@ -1,0 +1,123 @@
+import json
+
+import pytest
+
+from sweeper.core.machine import Machine
+from sweeper.core.outcome import Infeasible, Unsupported
+from sweeper.core.plan import plan
+from sweeper.core.rules import FORBIDDEN, IGNORED, NEEDS
+from sweeper.core.spec import TrialSpec
+from tests.support import MACHINE, nano
+
+
+def test_the_global_batch_stays_what_was_asked_for():
+    for ranks in (1, 2):
+        for micro_size in (1, 2, 4):
+            spec = plan(nano(**{"hardware.ranks": ranks, "batch.micro_size": micro_size}), MACHINE).ready
+            assert isinstance(spec, TrialSpec)
+            assert 8 == micro_size * ranks * spec.accumulation_steps
+            assert 8 == spec.ds_config["train_batch_size"]
+
+
+def test_a_micro_batch_that_does_not_divide_the_global_batch_is_infeasible_with_the_numbers():
+    refused = plan(nano(**{"batch.micro_size": 3, "hardware.ranks": 2}), MACHINE).ready
+    assert isinstance(refused, Infeasible)
+    assert refused.rule == "micro-batches-fill-the-global-batch"
+    assert "global batch of 8 is not a multiple of 3 (batch.micro_size) x 2" in refused.reason
+
+
+def test_a_larger_misfit_has_a_larger_violation():
+    violations = [plan(nano(**{"batch.micro_size": n}), MACHINE).ready.violation for n in (16, 64)]
+    assert 0 < violations[0] < violations[1]
+
+
+def test_optimizer_offload_at_stage_0_is_infeasible():
+    refused = plan(nano(**{"offload.optimizer": "cpu"}), MACHINE).ready
+    assert isinstance(refused, Infeasible)
+    assert "stage 1, 2 or 3" in refused.reason
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_parameter_offload_below_stage_3_leaves_the_key_and_says_so(stage):
+    without = plan(nano(**{"zero.stage": stage, "offload.optimizer": "cpu"}), MACHINE)
+    with_it = plan(
+        nano(**{"zero.stage": stage, "offload.optimizer": "cpu", "offload.params": "cpu"}), MACHINE
+    )
+    assert without.key == with_it.key
+    assert without.ready == with_it.ready
+    assert "offload.params=cpu does nothing" in with_it.notes[0]
+
+
+def test_parameter_offload_at_stage_3_acts():
+    without = plan(nano(**{"zero.stage": 3}), MACHINE)
+    with_it = plan(nano(**{"zero.stage": 3, "offload.params": "cpu"}), MACHINE)
+    assert without.key != with_it.key
+    assert "offload_param" in with_it.ready.ds_config["zero_optimization"]
+
+
+def test_the_loss_scale_tells_candidates_apart_in_fp16_only():
+    name = "precision.fp16_initial_scale_power"
+    keys = {plan(nano(**{name: power}), MACHINE).key for power in (8, 12)}
+    fp16 = {plan(nano(**{name: p, "precision.mode": "fp16"}), MACHINE).key for p in (8, 12)}
+    assert (1, 2) == (len(keys), len(fp16))
+
+
+def test_how_long_we_wait_is_no_part_of_the_work():
+    keys = {plan(nano(**{"launch.timeout_seconds": s}), MACHINE).key for s in (10.0, 20.0)}
+    assert 1 == len(keys)
+
+
+def test_what_the_machine_lacks_is_unsupported_before_any_process():
+    machine = Machine(cores=2, host_memory_bytes=2**34, fp16=False, device_name="a CPU")
+    refused = plan(nano(**{"precision.mode": "fp16"}), machine).ready
+    assert Unsupported(reason="fp16 is not supported on a CPU") == refused
+
+
+def test_more_ranks_than_devices_are_unsupported():
+    machine = Machine(cores=2, host_memory_bytes=2**34, devices=1)
+    refused = plan(nano(**{"hardware.accelerator": "cuda", "hardware.ranks": 2}), machine).ready
+    assert isinstance(refused, Unsupported)
+    assert "there are 1" in refused.reason
+
+
+def test_a_sequence_longer_than_the_model_is_infeasible():
+    assert isinstance(plan(nano(**{"workload.sequence_length": 129}), MACHINE).ready, Infeasible)
+    assert isinstance(plan(nano(**{"workload.sequence_length": 128}), MACHINE).ready, TrialSpec)
+
+
+def test_a_rank_on_the_cpu_always_has_a_limit_and_takes_its_share():
+    assert MACHINE.host_memory_bytes // 2 == plan(nano(**{"hardware.ranks": 2}), MACHINE).ready.memory_limit_bytes
+    asked = plan(nano(**{"hardware.memory_limit": "3GiB"}), MACHINE).ready
+    assert 3 * 2**30 == asked.memory_limit_bytes
+
+
+def test_a_specification_survives_json():
+    spec = plan(nano(**{"zero.stage": 3, "offload.optimizer": "cpu"}), MACHINE).ready
+    assert spec == TrialSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    with pytest.raises(ValueError, match="schema_version=99"):
+        TrialSpec.from_json({**spec.to_json(), "schema_version": 99})
+
+
+def test_the_ds_config_has_the_precision_and_the_optimizer_that_were_asked_for():
+    def config(**changes):
+        return plan(nano(**changes), MACHINE).ready.ds_config
+
+    assert {"enabled": True} == config(**{"precision.mode": "bf16"})["bf16"]
+    assert 12 == config(**{"precision.mode": "fp16"})["fp16"]["initial_scale_power"]
+    assert "bfloat16" == config(**{"precision.mode": "autocast_bf16"})["torch_autocast"]["dtype"]
+    assert config()["optimizer"]["params"]["torch_adam"] is True
+    offloaded = config(**{"zero.stage": 2, "offload.optimizer": "cpu"})
+    assert "torch_adam" not in offloaded["optimizer"]["params"]
+    assert "cpu" == offloaded["zero_optimization"]["offload_optimizer"]["device"]
+
+
+def test_cpu_adam_is_built_only_where_the_optimizer_is_offloaded():
+    assert ("ShareMemCommBuilder",) == plan(nano(), MACHINE).ready.ops
+    offloaded = plan(nano(**{"zero.stage": 1, "offload.optimizer": "cpu"}), MACHINE).ready
+    assert "CPUAdamBuilder" in offloaded.ops
+
+
+def test_every_rule_has_an_id_of_its_own_and_a_source():
+    rules = [*FORBIDDEN, *IGNORED, *NEEDS]
+    assert len(rules) == len({rule.id for rule in rules})
+    assert all(rule.source.startswith(("run: ", "source: ")) for rule in rules)

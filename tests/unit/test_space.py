@@ -1,0 +1,69 @@
+import pytest
+
+from sweeper.core.space import Choice, FloatRange, IntRange, SearchSpace, without_conflicts
+from sweeper.errors import UsageError
+from sweeper.hydra_edge.expressions import read
+
+
+def domain(expression):
+    return read([f"x={expression}"], {}).space.parameters["x"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("choice(1,2,4)", Choice(values=("1", "2", "4"))),
+        ("1,2,4", Choice(values=("1", "2", "4"))),
+        ("choice(stage0,stage1)", Choice(values=("stage0", "stage1"))),
+        ("range(1,5)", IntRange(low=1, high=4)),
+        ("range(1,10,3)", IntRange(low=1, high=7, step=3)),
+        ("range(0,1,0.5)", FloatRange(low=0.0, high=0.5, step=0.5)),
+        ("interval(0.1,0.9)", FloatRange(low=0.1, high=0.9)),
+        ("int(interval(1,8))", IntRange(low=1, high=8)),
+        ("tag(log,interval(0.001,0.1))", FloatRange(low=0.001, high=0.1, log=True)),
+    ],
+)
+def test_hydras_sweep_expressions_become_domains(expression, expected):
+    assert expected == domain(expression)
+
+
+@pytest.mark.parametrize("expression", ["choice(1,2", "choise(1,2)", "range(5,1)", "interval(2,1)"])
+def test_an_expression_that_does_not_parse_is_named_with_what_was_given(expression):
+    with pytest.raises(UsageError, match="x=") as error:
+        domain(expression)
+    assert "\n" not in str(error.value)
+
+
+def test_a_typed_value_takes_its_parameter_out_of_the_space():
+    params = {"zero": "choice(stage0,stage1)", "batch.micro_size": "choice(1,2)"}
+    typed = read(["zero=stage2", "+model=gpt2"], params)
+    assert ["batch.micro_size"] == list(typed.space.parameters)
+    assert ("zero=stage2", "+model=gpt2") == typed.fixed
+
+
+def test_a_typed_expression_replaces_what_it_contradicts():
+    params = {"zero": "choice(stage0,stage1)", "offload": "choice(none,optimizer)"}
+    typed = read(["zero.stage=choice(1,2)"], params)
+    assert {"offload", "zero.stage"} == set(typed.space.parameters)
+
+
+def test_a_group_is_no_prefix_of_another_groups_name():
+    parameters = {"zero": Choice(values=("a",)), "zeroth": Choice(values=("b",))}
+    assert ["zeroth"] == list(without_conflicts(parameters, "zero"))
+
+
+def test_a_fixed_value_among_the_params_is_no_parameter():
+    typed = read([], {"zero": "stage2"})
+    assert ("zero=stage2",) == typed.fixed
+    assert not typed.space.parameters
+
+
+def test_a_model_can_be_an_axis():
+    typed = read(["+model=gpt2,gpt2-medium"], {})
+    assert Choice(values=("gpt2", "gpt2-medium")) == typed.space.parameters["+model"]
+
+
+def test_the_points_of_a_finite_space_can_be_counted_and_listed():
+    space = SearchSpace(parameters={"a": Choice(values=("x", "y")), "b": IntRange(low=1, high=3)})
+    assert 6 == space.size == len(list(space.points()))
+    assert SearchSpace(parameters={"c": FloatRange(low=0.0, high=1.0)}).size is None

@@ -1,0 +1,155 @@
+import pytest
+
+from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory
+from sweeper.core.space import Choice, SearchSpace
+from sweeper.core.study import Budget, Study
+from sweeper.search.optuna_sampler import OptunaSampler, open_study
+from tests.support import FakeRunner, measured, plan_of_point
+
+SPACE = SearchSpace(
+    parameters={
+        "zero.stage": Choice(values=("0", "1", "2", "3")),
+        "offload.optimizer": Choice(values=("none", "cpu")),
+        "offload.params": Choice(values=("none", "cpu")),
+        "batch.micro_size": Choice(values=("1", "2", "3", "4")),
+    }
+)
+BASELINE = {
+    "zero.stage": "0",
+    "offload.optimizer": "none",
+    "offload.params": "none",
+    "batch.micro_size": "1",
+}
+
+
+def speed(point):
+    return measured(100.0 * int(point["batch.micro_size"]) - 10 * int(point["zero.stage"]))
+
+
+def study(runner, *, tmp_path, trials=12, seed=1, clock=lambda: 0.0, **budget):
+    sampler = OptunaSampler(
+        SPACE,
+        open_study(
+            space=SPACE,
+            sampler={"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 5},
+            storage=None,
+            journal=tmp_path / "journal",
+            study_name="test",
+            direction="maximize",
+            seed=seed,
+        ),
+        seed=seed,
+    )
+    return Study(
+        sampler=sampler,
+        plan=plan_of_point,
+        runner=runner,
+        budget=Budget(trials=trials, **budget),
+        clock=clock,
+    )
+
+
+def test_the_baseline_is_trial_0(tmp_path):
+    runner = FakeRunner(speed)
+    result = study(runner, tmp_path=tmp_path).run(BASELINE)
+    assert BASELINE == runner.run_points[0]
+    assert 0 == result.trials[0].number
+
+
+def test_the_budget_counts_the_trials_that_were_run(tmp_path):
+    runner = FakeRunner(speed)
+    result = study(runner, tmp_path=tmp_path, trials=12).run(BASELINE)
+    assert 12 == len(runner.run_points)
+    assert 12 < len(result.trials)  # those that the plan ruled out are recorded beside them
+    assert list(range(len(result.trials))) == [trial.number for trial in result.trials]
+
+
+def test_no_candidate_is_run_or_recorded_twice(tmp_path):
+    runner = FakeRunner(speed)
+    result = study(runner, tmp_path=tmp_path, trials=1000).run(BASELINE)
+    keys = [trial.key for trial in result.trials]
+    assert len(keys) == len(set(keys))
+
+
+def test_an_exhausted_space_ends_the_study_with_every_distinct_candidate_tried(tmp_path):
+    runner = FakeRunner(speed)
+    result = study(runner, tmp_path=tmp_path, trials=1000).run(BASELINE)
+    every_key = {plan_of_point(point).key for point in SPACE.points()}
+    assert every_key == {trial.key for trial in result.trials}
+    assert "every candidate" in result.stop_reason
+
+
+def test_what_the_plan_refuses_is_an_outcome_and_no_run(tmp_path):
+    runner = FakeRunner(speed)
+    result = study(runner, tmp_path=tmp_path, trials=1000).run(BASELINE)
+    assert any(isinstance(trial.outcome, Infeasible) for trial in result.trials)
+    assert not any(
+        p["zero.stage"] == "0" and p["offload.optimizer"] == "cpu" for p in runner.run_points
+    )
+
+
+def test_a_failing_trial_does_not_stop_the_study(tmp_path):
+    out_of_memory = OutOfMemory(memory="host", phase="build", reason="no")
+    runner = FakeRunner(lambda p: out_of_memory if p["batch.micro_size"] == "4" else speed(p))
+    result = study(runner, tmp_path=tmp_path, trials=1000).run(BASELINE)
+    assert out_of_memory in [trial.outcome for trial in result.trials]
+    assert not result.broken
+
+
+def test_five_crashes_in_a_row_stop_the_study_with_the_last_log(tmp_path):
+    runner = FakeRunner(lambda _: Crashed(reason="boom", evidence="the last words", exit_code=1))
+    result = study(runner, tmp_path=tmp_path).run(BASELINE)
+    assert result.broken
+    assert 5 == len(runner.run_points)
+    assert "the last words" in result.stop_reason
+
+
+def test_crashes_that_are_not_in_a_row_do_not_stop_it(tmp_path):
+    crashed = Crashed(reason="boom", evidence="", exit_code=1)
+    runner = FakeRunner(lambda p: crashed if p["batch.micro_size"] == "2" else speed(p))
+    assert not study(runner, tmp_path=tmp_path, trials=20).run(BASELINE).broken
+
+
+def test_a_crash_rate_above_what_is_allowed_stops_it(tmp_path):
+    runner = FakeRunner(lambda _: Crashed(reason="boom", evidence="", exit_code=1))
+    result = study(runner, tmp_path=tmp_path, crash_rate=0.0).run(BASELINE)
+    assert 1 == len(runner.run_points)
+    assert "max_failure_rate" in result.stop_reason
+
+
+def test_an_interrupt_keeps_what_is_there(tmp_path):
+    def interrupted_at_third(point):
+        if len(runner.run_points) == 3:
+            raise KeyboardInterrupt
+        return speed(point)
+
+    runner = FakeRunner(interrupted_at_third)
+    result = study(runner, tmp_path=tmp_path).run(BASELINE)
+    assert result.interrupted
+    assert 2 == sum(not isinstance(t.outcome, Infeasible) for t in result.trials)
+
+
+def test_time_that_is_up_ends_the_study(tmp_path):
+    ticks = iter(range(0, 10_000, 10))
+    runner = FakeRunner(speed)
+    result = study(runner, tmp_path=tmp_path, clock=lambda: next(ticks), seconds=25.0).run(BASELINE)
+    assert "time is up" in result.stop_reason
+    assert len(runner.run_points) < 12
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_same_seed_tries_the_same_candidates_in_the_same_order(tmp_path, seed):
+    runs = []
+    for name in ("a", "b"):
+        runner = FakeRunner(speed)
+        study(runner, tmp_path=tmp_path / name, seed=seed).run(BASELINE)
+        runs.append(runner.run_points)
+    assert runs[0] == runs[1]
+
+
+def test_a_baseline_outside_the_space_is_run_and_the_study_goes_on(tmp_path):
+    runner = FakeRunner(lambda p: speed({"batch.micro_size": "1", "zero.stage": "0", **p}))
+    result = study(runner, tmp_path=tmp_path, trials=5).run({"batch.micro_size": "8"})
+    assert {"batch.micro_size": "8"} == runner.run_points[0]
+    assert 5 == len(runner.run_points)
+    assert not result.broken
