@@ -21,6 +21,8 @@ def _draw_normal(weight: Tensor, std: float) -> None:
     Drawn in float32 on the CPU and then copied, so that a seed gives the same weights whatever
     the dtype or device that the parameters are created in (``zero.Init`` creates them in 16 bits).
     """
+    if weight.is_meta:  # shapes alone are wanted
+        return
     with torch.no_grad():
         weight.copy_(torch.normal(0.0, std, tuple(weight.shape)))
 

@@ -15,8 +15,22 @@ from sweeper.errors import SweeperError, UsageError
 
 # Hydra's own commands: with one of these nothing is run, or the user has said how.
 _HYDRA_COMMANDS = frozenset(
-    "-m --multirun -r --run -c --cfg -i --info -h --help --hydra-help -sc --shell-completion "
-    "--experimental-rerun".split()
+    [
+        "-m",
+        "--multirun",
+        "-r",
+        "--run",
+        "-c",
+        "--cfg",
+        "-i",
+        "--info",
+        "-h",
+        "--help",
+        "--hydra-help",
+        "-sc",
+        "--shell-completion",
+        "--experimental-rerun",
+    ]
 )
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _USAGE = (

@@ -16,10 +16,12 @@ def import_root() -> Path:
 
 
 def conf_dir() -> Path:
+    """The Hydra configurations."""
     return _inside_or_beside("conf", "config.yaml")
 
 
 def models_dir() -> Path:
+    """The built-in models."""
     return _inside_or_beside("models", "__init__.py")
 
 
@@ -41,6 +43,7 @@ def extensions_dir() -> Path:
 
 
 def cache_dir() -> Path:
+    """``SWEEPER_CACHE_DIR``, else ``sweeper`` in the user's cache folder."""
     if named := os.environ.get("SWEEPER_CACHE_DIR"):
         return Path(named)
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -24,6 +24,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, document: Any) -> None:
+    """As ``write_text``."""
     write_text(path, json.dumps(document, indent=2) + "\n")
 
 
@@ -37,6 +38,8 @@ def read_json(path: Path) -> Any | None:
 
 @dataclass(frozen=True, slots=True)
 class TrialFolder:
+    """One trial's files."""
+
     path: Path
 
     @property
@@ -72,6 +75,8 @@ class TrialFolder:
 
 @dataclass(frozen=True, slots=True)
 class StudyFolder:
+    """One study's files."""
+
     path: Path
 
     @property

@@ -95,6 +95,7 @@ def reason_of(outcome: Outcome) -> str:
 
 
 def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+    """The fields of the outcome, tagged with its kind."""
     return {"kind": kind_of(outcome), **asdict(outcome)}
 
 
@@ -103,11 +104,10 @@ def outcome_from_json(document: Mapping[str, Any]) -> Outcome:
     values = {k: v for k, v in document.items() if k != "kind"}
     cls = _KINDS[document["kind"]]
     if cls is Measured:
-        raw = values["measurement"]
+        raw: dict[str, Any] = values["measurement"]
         known = {f.name for f in fields(Measurement)}
-        return Measured(
-            measurement=Measurement(
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items() if k in known}
-            )
-        )
+        arguments: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in raw.items() if k in known
+        }
+        return Measured(measurement=Measurement(**arguments))
     return cls(**values)

@@ -29,6 +29,7 @@ class Plan:
 
 
 def plan(settings: Settings, machine: Machine) -> Plan:
+    """Takes out what does not act, then judges by the rules; starts nothing."""
     acting, notes = settings, []
     for ignored in IGNORED:
         if ignored.applies(acting):

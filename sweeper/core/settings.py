@@ -195,7 +195,7 @@ def _build(cls: type[_T], values: Mapping[str, Any], prefix: str) -> _T:
         if f.name not in values:
             raise UsageError(f"{name} is missing from the configuration; type {name}=...")
         given, kind = values[f.name], hints[f.name]
-        if is_dataclass(kind):
+        if isinstance(kind, type) and is_dataclass(kind):
             if not isinstance(given, Mapping):
                 raise UsageError(f"{name}={given}: is a group; type {name}=<one of conf/{name}/>")
             arguments[f.name] = _build(kind, given, f"{name}.")

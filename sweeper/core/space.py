@@ -86,8 +86,6 @@ def without_conflicts(parameters: Mapping[str, Domain], typed: str) -> dict[str,
 
     def is_other(name: str) -> bool:
         name = name.lstrip("+~")
-        return (
-            name != key and not name.startswith(f"{key}.") and not key.startswith(f"{name}.")
-        )
+        return name != key and not name.startswith(f"{key}.") and not key.startswith(f"{name}.")
 
     return {name: domain for name, domain in parameters.items() if is_other(name)}

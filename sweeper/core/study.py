@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +23,8 @@ class Proposal(Protocol):
 
 
 class Sampler(Protocol):
+    """Decides which point comes next, and is told what became of each."""
+
     def ask(self) -> Proposal | None:
         """The next point; None when every point has been asked."""
 
@@ -37,6 +39,8 @@ class Sampler(Protocol):
 
 
 class Runner(Protocol):
+    """Takes a planned point to a trial."""
+
     def run(self, number: int, point: Point, plan: Plan) -> Trial:
         """Runs what the plan says is ready, or records why it is not, and returns what is on disk."""
 
@@ -125,10 +129,14 @@ class Study:
         last = run[-limit:]
         crashes = [outcome for outcome in last if isinstance(outcome, Crashed)]
         if len(crashes) == limit:
-            return f"{limit} trials in a row crashed; the last one's log ends:\n{crashes[-1].evidence}"
+            return (
+                f"{limit} trials in a row crashed; the last one's log ends:\n{crashes[-1].evidence}"
+            )
         rate = sum(isinstance(outcome, Crashed) for outcome in run) / max(len(run), 1)
         if rate > self._budget.crash_rate:
-            return f"{rate:.0%} of the trials crashed (max_failure_rate={self._budget.crash_rate:g})"
+            return (
+                f"{rate:.0%} of the trials crashed (max_failure_rate={self._budget.crash_rate:g})"
+            )
         return None
 
     def _result(self, reason: str, **how: Any) -> StudyResult:
@@ -137,5 +145,3 @@ class Study:
 
 def _was_refused(outcome: Outcome) -> bool:
     return isinstance(outcome, Infeasible | Unsupported)
-
-

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from sweeper.core.folder import TrialFolder
 from sweeper.errors import SweeperError
 from sweeper.hydra_edge.compose import settings_of
-from sweeper.hydra_edge.job import Throughput, run_trial, trial_folder
+from sweeper.hydra_edge.job import Throughput, run_trial
 from sweeper.places import conf_dir
 from sweeper.run.machine import quick_look
 from sweeper.terminal import Terminal, exit_with
@@ -24,9 +28,9 @@ def app(config: DictConfig) -> Throughput:
         trial = run_trial(
             settings_of(config),
             machine=quick_look(),
-            number=int(job.job.get("num") or 0) if "num" in job.job else 0,
+            number=0 if OmegaConf.is_missing(job.job, "num") else int(job.job.num),
             overrides=tuple(job.overrides.task),
-            folder=trial_folder(job.runtime.output_dir),
+            folder=TrialFolder(Path(job.runtime.output_dir)),
             terminal=terminal,
         )
     except SweeperError as error:
@@ -38,6 +42,6 @@ def app(config: DictConfig) -> Throughput:
     return Throughput(trial)
 
 
-def _in_a_study(job: DictConfig) -> bool:
+def _in_a_study(job: HydraConf) -> bool:
     """Our own sweeper shows its trials itself."""
     return job.mode == RunMode.MULTIRUN and "sweeper_optuna" in str(job.sweeper._target_)

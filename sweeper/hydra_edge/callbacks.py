@@ -27,7 +27,8 @@ class StudyCallback(Callback):
         except SweeperError as error:
             exit_with(error)
 
-    def on_run_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+    def on_run_end(self, config: DictConfig, **more: Any) -> None:
+        job_return: JobReturn = more["job_return"]
         if not isinstance(job_return._return_value, Throughput):
             return
         trial = job_return._return_value.trial

@@ -33,6 +33,7 @@ def settings_of(config: DictConfig) -> Settings:
 
 
 def no_model(what: str) -> str:
+    """The line for a model that is missing or unknown: ``what`` is wrong, and which there are."""
     names = options("model")
     return f"{what}; there are {', '.join(names)}; type +model={names[0] if names else 'NAME'}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from sweeper.core.folder import TrialFolder, read_json, write_json
@@ -25,10 +24,10 @@ class Throughput(float):
 
     def __new__(cls, trial: Trial) -> Throughput:
         outcome = trial.outcome
-        measured = isinstance(outcome, Measured)
-        value = super().__new__(
-            cls, outcome.measurement.tokens_per_second if measured else float("nan")
+        tokens_per_second = (
+            outcome.measurement.tokens_per_second if isinstance(outcome, Measured) else float("nan")
         )
+        value = super().__new__(cls, tokens_per_second)
         value.trial = trial
         return value
 
@@ -91,7 +90,3 @@ def record_refused(
     )
     write_json(folder.trial, trial.to_json())
     return trial
-
-
-def trial_folder(output_dir: str) -> TrialFolder:
-    return TrialFolder(Path(output_dir))

@@ -58,8 +58,12 @@ def _missing(error: MissingConfigException, text: str) -> str:
 def unparsable(override: str, error: Exception) -> str:
     """The line for an override that is not Hydra's grammar; ``error`` is Hydra's."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    noise = ("See https:", "Error parsing override", "HydraException while")
-    what = "; ".join(line for line in lines if not line.startswith(noise) and line != "^")
+    noise = ("See https:", "Error parsing override", "^")
+    what = "; ".join(
+        re.sub(r"^\w+ while evaluating '.*?': ", "", line)
+        for line in lines
+        if not line.startswith(noise)
+    )
     return (
         f"{override} does not parse: {what}; a search expression is choice(1,2,4), range(1,9) or "
         "interval(0.1,1.0), other values with commas, brackets or quotes are quoted; "
@@ -99,7 +103,9 @@ def _unknown(key: str, arguments: Sequence[str]) -> str:
         names = [f"hydra.sweeper.{f.name}" for f in fields(OptunaSweeperConf) if f.name[0] != "_"]
         return f"{typed}: allowed are {', '.join(names)}; type {_closest(key, names)}={value}"
     if key.startswith("hydra"):
-        return f"{typed}: Hydra has no setting {key}; type python -m sweeper --cfg hydra to see them"
+        return (
+            f"{typed}: Hydra has no setting {key}; type python -m sweeper --cfg hydra to see them"
+        )
     return unknown_setting(key, typed)
 
 

@@ -72,9 +72,14 @@ def register() -> None:
     from hydra_plugins.sweeper_optuna import OptunaSweeper
 
     plugins.register(OptunaSweeper)
-    _store("sweeper_schema", {
-        name: _unfrozen(kind) for name, kind in get_type_hints(Settings).items() if is_dataclass(kind)
-    })
+    _store(
+        "sweeper_schema",
+        {
+            name: _unfrozen(kind)
+            for name, kind in get_type_hints(Settings).items()
+            if isinstance(kind, type) and is_dataclass(kind)
+        },
+    )
     for name in ("optuna", "deepspeed"):
         _store(name, _SWEEPER_NODE, group="hydra/sweeper", package="_global_")
     for name, node in SAMPLERS.items():
@@ -100,7 +105,7 @@ def _unfrozen(cls: type) -> type:
     hints = get_type_hints(cls)
     members: list[Any] = []
     for f in fields(cls):
-        if is_dataclass(kind := hints[f.name]):
+        if isinstance(kind := hints[f.name], type) and is_dataclass(kind):
             group = _unfrozen(kind)
             members.append((f.name, group, field(default_factory=group)))
         else:

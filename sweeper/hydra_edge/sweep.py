@@ -26,7 +26,7 @@ from sweeper.errors import Interrupted, NothingMeasured, SweeperError, UsageErro
 from sweeper.hydra_edge.compose import Composer, choices_of
 from sweeper.hydra_edge.expressions import read
 from sweeper.hydra_edge.job import Throughput, record_refused
-from sweeper.run.machine import quick_look, thorough_look
+from sweeper.run.machine import thorough_look
 from sweeper.run.ops import ensure_ops
 from sweeper.terminal import Terminal
 
@@ -53,6 +53,11 @@ def sweep(
 
     terminal = Terminal()
     folder = StudyFolder(Path(str(config.hydra.sweep.dir)))
+    if folder.study.exists():
+        raise UsageError(
+            f"hydra.sweep.dir={folder.path}: there is a study in this folder; "
+            "type hydra.sweep.dir=<another folder>, or leave it out for a new one"
+        )
     sampler = _open_sampler(options, typed.space, folder, config)
     terminal.say(_headline(settings, typed.space, budget, folder))
     machine, environment = thorough_look(settings.hardware.accelerator)
@@ -231,7 +236,9 @@ def _write_study(
     environment: Mapping[str, Any],
 ) -> None:
     config = composer.config(as_overrides(baseline))
-    resolved = OmegaConf.to_container(OmegaConf.masked_copy(config, _own_keys(config)), resolve=True)
+    resolved = OmegaConf.to_container(
+        OmegaConf.masked_copy(config, _own_keys(config)), resolve=True
+    )
     document = {
         "schema_version": 1,
         "study_name": options.get("study_name") or folder.path.name,
@@ -274,7 +281,9 @@ def _conclude(result: StudyResult, folder: StudyFolder, terminal: Terminal) -> S
     if result.trials:
         terminal.conclude(build_report(folder, stop_reason=result.stop_reason))
     if result.interrupted:
-        raise Interrupted(f"interrupted after {len(result.trials)} trials; they are in {folder.path}")
+        raise Interrupted(
+            f"interrupted after {len(result.trials)} trials; they are in {folder.path}"
+        )
     if result.broken:
         raise SweeperError(f"the study was stopped: {result.stop_reason.splitlines()[0]}")
     if best is None or math.isnan(Throughput(best)):

@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Measured
@@ -131,10 +132,7 @@ def _throughput_memory(axes: Axes, measured: Sequence[tuple[Trial, Measurement]]
 
 def _stage_micro_batch(axes: Axes, measured: Sequence[tuple[Trial, Measurement]]) -> None:
     table = pd.DataFrame(
-        [
-            (_stage(t), t.settings["batch.micro_size"], m.tokens_per_second)
-            for t, m in measured
-        ],
+        [(_stage(t), t.settings["batch.micro_size"], m.tokens_per_second) for t, m in measured],
         columns=["stage", "micro", "throughput"],
     )
     for stage, rows in table.groupby("stage"):
@@ -168,7 +166,7 @@ def _best_so_far(axes: Axes, trials: Sequence[Trial]) -> None:
     axes.plot([], [], "o", color="#4269d0", label="measured")
     axes.plot([], [], "x", color="crimson", label="not measured")
     axes.set(xlabel="trial", ylabel="tokens/s")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=8, loc="lower right")
     axes.set_title("Best so far")

@@ -27,6 +27,7 @@ def trials_table(trials: Sequence[Trial]) -> pd.DataFrame:
 
 
 def other_varying_settings(trials: Sequence[Trial]) -> list[str]:
+    """Settings beside the main ones in which these trials differ."""
     names = dict.fromkeys(name for trial in trials for name in trial.settings)
     return [
         name

@@ -67,7 +67,7 @@ class DeepSpeedRunner:
                 exit_code=exit_code,
                 deadline_passed=deadline_passed,
                 kernel_killed=_kernel_oom_kills() > oom_kills_before,
-                log_tail=log_tail(folder.stderr),
+                log_tail=_log_tail(folder.stderr),
             ),
             spec,
         )
@@ -102,7 +102,7 @@ class DeepSpeedRunner:
         return False
 
 
-def log_tail(path: Path) -> str:
+def _log_tail(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:

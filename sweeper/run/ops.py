@@ -85,7 +85,9 @@ def _only_builder(folder: Path, say: Say) -> Iterator[None]:
 
 def _build(folder: Path, builder: str, accelerator: str, say: Say, position: str) -> None:
     name = LIBRARIES[builder]
-    say(f"building DeepSpeed's op {name} ({position}), once for this machine; takes a minute or two")
+    say(
+        f"building DeepSpeed's op {name} ({position}), once for this machine; takes a minute or two"
+    )
     log = folder / f"{name}.build.log"
     started = said = time.monotonic()
     group = ProcessGroup(

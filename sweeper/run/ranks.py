@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeper.core.memory_errors import memory_that_ran_out
 from sweeper.core.measurement import Measurement
+from sweeper.core.memory_errors import memory_that_ran_out
 from sweeper.core.outcome import (
     Crashed,
     Diverged,
     Measured,
-    OutOfMemory,
     Outcome,
+    OutOfMemory,
     TimedOut,
     Unsupported,
 )
@@ -130,7 +130,8 @@ def _merged(results: Sequence[Mapping[str, Any]], spec: TrialSpec) -> Measuremen
         ),
         skipped_steps=max(r["skipped_steps"] for r in results),
         losses=tuple(
-            sum(losses) / len(losses) for losses in zip(*(r["losses"] for r in results), strict=True)
+            sum(losses) / len(losses)
+            for losses in zip(*(r["losses"] for r in results), strict=True)
         ),
         samples_per_step=spec.global_batch_size,
         tokens_per_step=spec.global_batch_size * spec.sequence_length,

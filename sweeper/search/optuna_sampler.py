@@ -167,14 +167,18 @@ def open_study(
     which was made for another space.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    _check_direction(direction)
+    if direction != "maximize":
+        raise UsageError(
+            f"hydra.sweeper.direction={direction}: the objective is tokens/s, and more is better; "
+            "type hydra.sweeper.direction=maximize"
+        )
     opened = _storage(storage, journal)
     built = _sampler(sampler, space, seed)
     study = optuna.create_study(
         storage=opened,
         sampler=built,
         study_name=study_name,
-        direction=direction,
+        direction="maximize",
         load_if_exists=True,
     )
     described = json.dumps({name: repr(domain) for name, domain in space.parameters.items()})
@@ -207,14 +211,6 @@ def importances(study: optuna.study.Study) -> dict[str, float]:
             return dict(optuna.importance.get_param_importances(study))
     except (ValueError, RuntimeError, ImportError, UserWarning):
         return {}  # too few measured trials, or nothing that varies
-
-
-def _check_direction(direction: str) -> None:
-    if direction != "maximize":
-        raise UsageError(
-            f"hydra.sweeper.direction={direction}: the objective is tokens/s, and more is better; "
-            "type hydra.sweeper.direction=maximize"
-        )
 
 
 def _storage(storage: str | None, journal: Path) -> BaseStorage:

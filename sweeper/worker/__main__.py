@@ -17,6 +17,7 @@ EXIT_NOT_MEASURED = 3  # tells the launcher to end the other ranks, which would 
 
 
 def main(spec_path: Path) -> int:
+    """Trains as the specification says; returns the exit code for the launcher."""
     folder = TrialFolder(spec_path.resolve().parent)
     rank = int(os.environ.get("RANK", "0"))
     progress = Progress(folder.progress(rank))

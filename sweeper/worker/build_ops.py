@@ -8,6 +8,7 @@ from deepspeed.accelerator import get_accelerator
 
 
 def main(builders: list[str]) -> None:
+    """Builds each of DeepSpeed's builders by its class name."""
     for name in builders:
         builder = get_accelerator().create_op_builder(name)
         if builder is None:

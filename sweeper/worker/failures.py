@@ -7,6 +7,7 @@ from typing import Any
 
 from sweeper.core.memory_errors import memory_that_ran_out
 
+
 class UnsupportedHere(Exception):
     """The trial needs something that this machine does not have."""
 

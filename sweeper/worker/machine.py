@@ -30,6 +30,7 @@ def environment() -> dict[str, Any]:
 
 
 def cpu_model() -> str:
+    """The processor's name as its maker gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

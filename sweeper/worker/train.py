@@ -34,6 +34,8 @@ def train(spec: TrialSpec, progress: Progress) -> dict[str, Any]:
     accelerator = get_accelerator()
     _check_support(spec, accelerator)
     progress.enter("connect")
+    if spec.accelerator != "cpu":
+        accelerator.set_device(int(os.environ["LOCAL_RANK"]))
     deepspeed.init_distributed(dist_backend=accelerator.communication_backend_name())
     _limit_memory(spec, accelerator)
 
@@ -163,7 +165,6 @@ def _limit_memory(spec: TrialSpec, accelerator: Any) -> None:
     if accelerator.device_name() == "cpu":
         limit_host_memory(spec.memory_limit_bytes)
     elif spec.memory_limit_bytes:
-        accelerator.set_device(int(os.environ["LOCAL_RANK"]))
         fraction = spec.memory_limit_bytes / accelerator.total_memory()
         torch.cuda.set_per_process_memory_fraction(min(fraction, 1.0))
 
@@ -201,7 +202,8 @@ def _adopt_models_folder() -> None:
     spec = importlib.util.spec_from_file_location(
         "sweeper.models", path / "__init__.py", submodule_search_locations=[str(path)]
     )
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["sweeper.models"] = module
     spec.loader.exec_module(module)

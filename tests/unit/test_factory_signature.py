@@ -26,7 +26,7 @@ def test_a_wrong_argument_is_named(change, said):
 
 
 def test_a_missing_argument_is_named():
-    with pytest.raises(UsageError, match="model.layers is missing"):
+    with pytest.raises(UsageError, match=r"model\.layers is missing"):
         check_model_arguments(GPT2, {k: v for k, v in SHAPE.items() if k != "layers"})
 
 

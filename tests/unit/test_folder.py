@@ -19,7 +19,7 @@ def test_half_a_json_counts_as_none(tmp_path):
 
 
 def test_trials_are_read_by_number_and_an_unfinished_one_is_left_out(tmp_path):
-    folder = StudyFolder(tmp_path / "it's a \"study\"")
+    folder = StudyFolder(tmp_path / 'it\'s a "study"')
     for number in (10, 2):
         write_json(folder.trial(number).trial, trial_of(number, measured()).to_json())
     folder.trial(3).path.mkdir()

@@ -13,7 +13,9 @@ from tests.support import MACHINE, nano
 def test_the_global_batch_stays_what_was_asked_for():
     for ranks in (1, 2):
         for micro_size in (1, 2, 4):
-            spec = plan(nano(**{"hardware.ranks": ranks, "batch.micro_size": micro_size}), MACHINE).ready
+            spec = plan(
+                nano(**{"hardware.ranks": ranks, "batch.micro_size": micro_size}), MACHINE
+            ).ready
             assert isinstance(spec, TrialSpec)
             assert 8 == micro_size * ranks * spec.accumulation_steps
             assert 8 == spec.ds_config["train_batch_size"]
@@ -86,7 +88,10 @@ def test_a_sequence_longer_than_the_model_is_infeasible():
 
 
 def test_a_rank_on_the_cpu_always_has_a_limit_and_takes_its_share():
-    assert MACHINE.host_memory_bytes // 2 == plan(nano(**{"hardware.ranks": 2}), MACHINE).ready.memory_limit_bytes
+    assert (
+        MACHINE.host_memory_bytes // 2
+        == plan(nano(**{"hardware.ranks": 2}), MACHINE).ready.memory_limit_bytes
+    )
     asked = plan(nano(**{"hardware.memory_limit": "3GiB"}), MACHINE).ready
     assert 3 * 2**30 == asked.memory_limit_bytes
 

@@ -92,7 +92,7 @@ def test_a_rank_that_vanished_is_named_before_its_peers_connection_error():
 
 def test_a_rank_that_vanished_with_the_allocators_words_last_ran_out_of_memory():
     killed = outcome(LOST, None, log_tail="terminate called: what():  std::bad_alloc")
-    assert OutOfMemory == type(killed)
+    assert isinstance(killed, OutOfMemory)
     assert "measure" == killed.phase
 
 

@@ -1,0 +1,180 @@
+"""The literal command: its errors, and Hydra's own flags."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sweeper.cli import with_mode
+from tests.support import ROOT, environment, run_sweeper
+
+STUDY = ("+model=gpt2-nano", "hydra/sweeper=optuna")
+
+ERRORS = [
+    # (arguments, said, allowed or what to type)
+    ((), "no model was given", "type +model=gpt2"),
+    (("hydra/sweeper=optuna",), "no model was given", "type +model=gpt2"),
+    (("-m", "zero=stage1,stage2"), "no model was given", "type +model=gpt2"),
+    (("+model=gtp2",), "there is no model gtp2", "type +model=gpt2"),
+    (("model=gpt2",), "model=gpt2", "type +model=gpt2"),
+    (("+modle=gpt2",), "no model was given", "type +model=gpt2"),
+    (("+model=gpt2", "zero=stage7"), "zero=stage7: allowed are stage0", "type zero=stage"),
+    (("+model=gpt2", "zero.stag=2"), "there is no setting zero.stag", "type zero.stage="),
+    (("+model=gpt2", "foo=1"), "there is no setting foo", "allowed are"),
+    (("+model=gpt2", "+foo=1"), "there is no setting foo", "allowed are"),
+    (("+model=gpt2", "batch.micro_size=abc"), "batch.micro_size=abc", "a whole number"),
+    (("+model=gpt2", "model.width=abc"), "model.width=abc", "a whole number"),
+    (("+model=gpt2", "model.widht=64"), "gpt2 has no model.widht", "type model.width="),
+    (("+model=gpt2", "zero.stage=7"), "zero.stage=7: allowed are 0, 1, 2, 3", "type zero.stage=0"),
+    (("+model=gpt2", "hardware.memory_limit=x"), "hardware.memory_limit=x", "8GiB"),
+    (
+        ("+model=gpt2", "batch.micro_size=choice(1,2"),
+        "choice(1,2 does not parse",
+        "type for example",
+    ),
+    (
+        ("+model=gpt2", "batch.micro_size=choice(1,2)"),
+        "no sweeper was chosen",
+        "hydra/sweeper=optuna",
+    ),
+    (("+model=gpt2", "space=quick"), "space=quick", "type hydra/sweeper=optuna"),
+    ((*STUDY, "batch.micro_size=choice(1,a)"), "batch.micro_size=", "a whole number"),
+    ((*STUDY, "batch.micro_size=choise(1,2)"), "Unknown function 'choise'", "choice"),
+    (
+        (*STUDY, "zero.stage=choice(1,9)"),
+        "zero.stage=9: allowed are 0, 1, 2, 3",
+        "type zero.stage=",
+    ),
+    ((*STUDY, "zero=choice(stage1,stage9)"), "zero=stage9: allowed", "type zero=stage"),
+    ((*STUDY, "space=nosuch"), "space=nosuch: allowed are none, quick, standard", "type space="),
+    ((*STUDY, "hydra.sweeper.n_trails=3"), "hydra.sweeper.n_trails=3", "hydra.sweeper.n_trials=3"),
+    ((*STUDY, "hydra.sweeper.n_trials=abc"), "hydra.sweeper.n_trials=abc", "a whole number"),
+    ((*STUDY, "hydra.sweeper.n_trials=0"), "hydra.sweeper.n_trials=0", "at least 1"),
+    ((*STUDY, "hydra.sweeper.n_jobs=2"), "hydra.sweeper.n_jobs=2", "type hydra.sweeper.n_jobs=1"),
+    ((*STUDY, "hydra/sweeper/sampler=x"), "hydra/sweeper/sampler=x: allowed are", "type"),
+    (("reprot", "x"), "there is no command reprot", "type python -m sweeper report"),
+    (("report",), "one study's folder is wanted", "type python -m sweeper report"),
+    (("report", "nowhere"), "there is no study in this folder", "type python -m sweeper report"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "hint"), ERRORS, ids=lambda v: " ".join(v) if isinstance(v, tuple) else ""
+)
+def test_a_mistake_is_one_line_that_says_what_was_given_and_what_to_type(
+    tmp_path, arguments, said, hint
+):
+    finished = run_sweeper(*arguments, cwd=tmp_path)
+    assert 2 == finished.returncode, finished.stderr
+    assert 1 == len(finished.stderr.strip().splitlines()), finished.stderr
+    assert said in finished.stderr
+    assert hint in finished.stderr
+    assert "" == finished.stdout
+    assert [] == list(tmp_path.iterdir())  # nothing is littered
+
+
+def test_a_study_is_never_written_over(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "study.yaml").write_text("study_name: mine\n")
+    finished = run_sweeper(*STUDY, "hydra.sweep.dir=mine", cwd=tmp_path)
+    assert 2 == finished.returncode
+    assert "there is a study in this folder" in finished.stderr
+    assert ["study.yaml"] == [path.name for path in (tmp_path / "mine").iterdir()]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("+model=gpt2", "batch.micro_size=abc"), (), ("+model=gpt2", "--cfg", "job")],
+)
+def test_an_answer_that_runs_nothing_imports_nothing_heavy(tmp_path, arguments):
+    code = (
+        "import sys, json\n"
+        "from sweeper.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'deepspeed', 'optuna', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "open('heavy.json', 'w').write(json.dumps(sorted(heavy)))\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert [] == json.loads((tmp_path / "heavy.json").read_text())
+
+
+def test_help_shows_the_commands_the_groups_and_the_settings(tmp_path):
+    finished = run_sweeper("--help", cwd=tmp_path)
+    assert 0 == finished.returncode
+    for part in ("hydra/sweeper=optuna", "model: gpt2", "zero: stage0", "micro_size: 1"):
+        assert part in finished.stdout
+
+
+def test_cfg_job_shows_the_composed_configuration(tmp_path):
+    finished = run_sweeper("+model=gpt2", "zero=stage2", "--cfg", "job", cwd=tmp_path)
+    assert 0 == finished.returncode
+    assert "stage: 2" in finished.stdout
+    assert "layers: 12" in finished.stdout
+
+
+def test_info_shows_how_it_was_composed(tmp_path):
+    finished = run_sweeper("+model=gpt2", "--info", "defaults", cwd=tmp_path)
+    assert 0 == finished.returncode
+    assert "workload/cpu" in finished.stdout
+
+
+def test_a_gpus_workload_and_precision_come_with_it_and_can_be_overridden(tmp_path):
+    own = run_sweeper("+model=gpt2", "hardware=cuda", "--cfg", "job", cwd=tmp_path).stdout
+    assert "sequence_length: 1024" in own
+    assert "mode: bf16" in own
+    typed = run_sweeper(
+        "+model=gpt2", "hardware=cuda", "workload=cpu", "--cfg", "job", cwd=tmp_path
+    ).stdout
+    assert "sequence_length: 32" in typed
+
+
+def test_a_space_on_the_command_line_adds_to_the_one_in_yaml(tmp_path):
+    finished = run_sweeper(
+        *STUDY, "space=quick", "--cfg", "hydra", "-p", "hydra.sweeper", cwd=tmp_path
+    )
+    assert "zero: choice(stage0,stage1,stage2,stage3)" in finished.stdout
+    assert "n_trials: 8" in finished.stdout
+
+
+def test_tab_completion_answers_for_the_installed_command(tmp_path):
+    finished = run_sweeper(
+        "-sc", "query=bash", cwd=tmp_path, COMP_LINE="sweeper zero=", COMP_POINT="13"
+    )
+    assert "zero=stage3" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "added"),
+    [
+        (["hydra/sweeper=optuna"], True),
+        (["hydra/sweeper=deepspeed", "a=1"], True),
+        (["hydra/sweeper=basic"], False),
+        (["-m", "hydra/sweeper=optuna"], False),
+        (["--cfg=job", "hydra/sweeper=optuna"], False),
+        (["hydra/sweeper=optuna", "hydra.mode=RUN"], False),
+        (["a=1"], False),
+    ],
+)
+def test_multirun_is_chosen_where_a_sweeper_is(arguments, added):
+    assert added == (with_mode(arguments)[-1] == "hydra.mode=MULTIRUN")
+
+
+def test_the_full_traceback_is_there_for_who_asks(tmp_path):
+    finished = run_sweeper("+model=gtp2", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    assert "Traceback" in finished.stderr
+
+
+def test_the_readme_shows_commands_that_the_makefile_has():
+    makefile = (ROOT / "Makefile").read_text()
+    readme = (ROOT / "README.md").read_text()
+    for command in ("make sweep MODEL=gpt2", "make test"):
+        assert command in readme
+        assert f"\n{command.split()[1]}:" in makefile
