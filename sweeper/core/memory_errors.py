@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from sweeper.core.quantities import format_bytes
+
 _HOST_MESSAGES = (
     "defaultcpuallocator: can't allocate memory",
     "defaultcpuallocator: not enough memory",
@@ -18,12 +22,26 @@ _DEVICE_MESSAGES = (
     "hip out of memory",
 )
 
+# A thread that cannot be started: under a limit on memory it is its stack that was refused.
+_THREAD_MESSAGES = ("resource temporarily unavailable", "can't start new thread")
 
-def memory_that_ran_out(text: str) -> str | None:
-    """``"device"``, ``"host"``, or None where the text tells of no lack of memory."""
+
+def memory_that_ran_out(text: str, *, limited: bool = False) -> str | None:
+    """``"device"``, ``"host"``, or None where the text tells of no lack of memory.
+
+    ``limited`` says that the process was held to a limit on its memory.
+    """
     lowered = text.lower()
+    if limited and any(message in lowered for message in _THREAD_MESSAGES):
+        return "host"
     if any(message in lowered for message in _DEVICE_MESSAGES):
         return "device"
     if any(message in lowered for message in _HOST_MESSAGES):
         return "host"
     return None
+
+
+def memory_reason(line: str) -> str:
+    """The CPU allocator's line in plain words; others as they are."""
+    asked = re.search(r"can't allocate memory: you tried to allocate (\d+) bytes", line)
+    return f"an allocation of {format_bytes(int(asked.group(1)))} failed" if asked else line

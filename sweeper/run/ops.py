@@ -68,7 +68,8 @@ def _open_files(paths: Sequence[Path]) -> set[Path]:
 
 def _is_built(folder: Path, builder: str) -> bool:
     name = LIBRARIES[builder]
-    return (folder / name / f"{name}.so").is_file() and not (folder / name / "lock").exists()
+    built = (folder / name / f"{name}.so", folder / name / "installed")
+    return any(path.is_file() for path in built) and not (folder / name / "lock").exists()
 
 
 @contextmanager

@@ -68,7 +68,10 @@ def outcome_of(report: RanksReport, spec: TrialSpec) -> Outcome:
 def _told(result: Mapping[str, Any], kind: str) -> Outcome:
     if kind == "unsupported":
         return Unsupported(reason=result["reason"])
-    return OutOfMemory(memory=result["memory"], phase=result["phase"], reason=result["reason"])
+    where, phase = result["memory"], result["phase"]
+    return OutOfMemory(
+        memory=where, phase=phase, reason=f"{where} memory ran out in {phase}: {result['reason']}"
+    )
 
 
 def _vanished_for_memory(report: RanksReport) -> str | None:

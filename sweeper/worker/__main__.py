@@ -28,8 +28,8 @@ def main(spec_path: Path) -> int:
 
         result = train(spec, progress)
     except BaseException as error:
-        lift_memory_limit()
-        result = failure(error, phase=progress.phase)
+        limited = lift_memory_limit()
+        result = failure(error, phase=progress.phase, limited=limited)
     write_json(folder.result(rank), {"schema_version": RESULT_SCHEMA, "rank": rank, **result})
     return 0 if result["kind"] == "measured" else EXIT_NOT_MEASURED
 

@@ -5,21 +5,26 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from sweeper.core.memory_errors import memory_that_ran_out
+from sweeper.core.memory_errors import memory_reason, memory_that_ran_out
 
 
 class UnsupportedHere(Exception):
     """The trial needs something that this machine does not have."""
 
 
-def failure(error: BaseException, *, phase: str) -> dict[str, Any]:
-    """The result of a rank that ended with ``error``."""
+def failure(error: BaseException, *, phase: str, limited: bool) -> dict[str, Any]:
+    """The result of a rank that ended with ``error``; ``limited``: under a limit on its memory."""
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, UnsupportedHere):
         return {"kind": "unsupported", "phase": phase, "reason": first_line}
-    memory = _memory(error)
+    memory = _memory(error, limited)
     if memory is not None:
-        return {"kind": "out-of-memory", "phase": phase, "memory": memory, "reason": first_line}
+        return {
+            "kind": "out-of-memory",
+            "phase": phase,
+            "memory": memory,
+            "reason": memory_reason(first_line),
+        }
     return {
         "kind": "error",
         "phase": phase,
@@ -28,13 +33,13 @@ def failure(error: BaseException, *, phase: str) -> dict[str, Any]:
     }
 
 
-def _memory(error: BaseException) -> str | None:
+def _memory(error: BaseException, limited: bool) -> str | None:
     # DeepSpeed and torch wrap: an allocation that failed may stand further down the chain.
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, MemoryError):
             return "host"
-        if (memory := memory_that_ran_out(str(seen))) is not None:
+        if (memory := memory_that_ran_out(str(seen), limited=limited)) is not None:
             return memory
         if type(seen).__name__ == "OutOfMemoryError":
             return "device"

@@ -22,10 +22,11 @@ def limit_host_memory(limit_bytes: int) -> None:
     )
 
 
-def lift_memory_limit() -> None:
-    """Lets a rank that ran out of memory write down that it did."""
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+def lift_memory_limit() -> bool:
+    """Lets a rank that ran out of memory write down that it did; returns whether there was a limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+    return soft != hard
 
 
 def peak_resident_bytes() -> int:

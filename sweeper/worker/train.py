@@ -23,6 +23,7 @@ from sweeper.worker.batches import Batches
 from sweeper.worker.failures import UnsupportedHere
 from sweeper.worker.limits import limit_host_memory, peak_resident_bytes
 from sweeper.worker.machine import environment
+from sweeper.worker.ops import adopt_built_ops
 from sweeper.worker.progress import Progress
 
 MIN_MEASURED_STEPS = 3
@@ -34,6 +35,7 @@ def train(spec: TrialSpec, progress: Progress) -> dict[str, Any]:
     accelerator = get_accelerator()
     _check_support(spec, accelerator)
     progress.enter("connect")
+    adopt_built_ops(spec.ops)
     if spec.accelerator != "cpu":
         accelerator.set_device(int(os.environ["LOCAL_RANK"]))
     deepspeed.init_distributed(dist_backend=accelerator.communication_backend_name())

@@ -101,7 +101,8 @@ def test_a_worker_that_hangs_after_its_result_costs_no_result(run, monkeypatch):
 
 def test_an_oom_on_one_rank_beats_the_connection_error_of_the_other(run):
     outcome = run("oom-on-rank-1", ranks=2)
-    assert OutOfMemory(memory="host", phase="build", reason="no") == outcome
+    assert isinstance(outcome, OutOfMemory)
+    assert ("host", "build") == (outcome.memory, outcome.phase)
 
 
 def test_a_worker_that_aborts_with_the_allocators_words_ran_out_of_memory(run):

@@ -1,5 +1,6 @@
 import pytest
 
+from sweeper.core.memory_errors import memory_reason, memory_that_ran_out
 from sweeper.core.outcome import Crashed, Diverged, Measured, OutOfMemory, TimedOut, Unsupported
 from sweeper.core.plan import plan
 from sweeper.run.ranks import RanksReport, outcome_of
@@ -52,7 +53,18 @@ def test_the_loss_is_the_mean_over_the_ranks():
 
 def test_an_oom_on_any_rank_is_an_oom():
     out_of_memory = result("out-of-memory", rank=1, memory="host", phase="warm-up")
-    assert OutOfMemory(memory="host", phase="warm-up", reason="why") == outcome(LOST, out_of_memory)
+    assert OutOfMemory(
+        memory="host", phase="warm-up", reason="host memory ran out in warm-up: why"
+    ) == outcome(LOST, out_of_memory)
+
+
+def test_the_allocators_line_is_said_in_plain_words():
+    line = (
+        "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: "
+        "you tried to allocate 16777216 bytes. Error code 12 (Cannot allocate memory)"
+    )
+    assert "an allocation of 16 MiB failed" == memory_reason(line)
+    assert "CUDA out of memory" == memory_reason("CUDA out of memory")
 
 
 def test_an_oom_beats_a_deadline():
@@ -98,6 +110,12 @@ def test_a_rank_that_vanished_with_the_allocators_words_last_ran_out_of_memory()
 
 def test_a_rank_that_vanished_while_the_kernel_killed_ran_out_of_memory():
     assert isinstance(outcome(LOST, None, kernel_killed=True), OutOfMemory)
+
+
+def test_a_thread_that_cannot_start_is_a_lack_of_memory_only_under_a_limit():
+    words = "RuntimeError: Resource temporarily unavailable"
+    assert memory_that_ran_out(words) is None
+    assert "host" == memory_that_ran_out(words, limited=True)
 
 
 def test_the_word_error_in_a_log_decides_nothing():
