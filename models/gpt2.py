@@ -95,11 +95,25 @@ class GPT2(nn.Module):
             raise ValueError(f"width={width} is not a multiple of heads={heads}")
         self.vocab_size = vocab_size
         self.max_positions = max_positions
+        self.width = width
         self.checkpoint_blocks = False
         self.token_embedding = Embedding(vocab_size, width)
         self.position_embedding = Embedding(max_positions, width)
         self.blocks = nn.ModuleList(Block(width, heads, layers) for _ in range(layers))
         self.final_norm = nn.LayerNorm(width)
+        # From the shapes: ZeRO-3 has partitioned the parameters themselves by now.
+        block = 12 * width * width + 13 * width
+        self.num_parameters = (vocab_size + max_positions) * width + layers * block + 2 * width
+
+    def flops_per_token(self, length: int) -> float:
+        """Of forward and backward at this sequence length: 6N + 12 * layers * width * length.
+
+        PaLM (Chowdhery et al. 2022), appendix B. N is every parameter that is multiplied with: the
+        token table counts once, as the output projection; positions are looked up. Causal sparsity
+        and recomputation are not credited.
+        """
+        multiplied = self.num_parameters - self.max_positions * self.width
+        return 6.0 * multiplied + 12.0 * len(self.blocks) * self.width * length
 
     def forward(self, tokens: Tensor) -> Tensor:
         inputs, labels = tokens[:, :-1], tokens[:, 1:]

@@ -2,4 +2,5 @@
 
 from sweeper.cli import main
 
-main()
+if __name__ == "__main__":  # a forkserver imports this module under another name
+    main()

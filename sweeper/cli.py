@@ -100,7 +100,7 @@ def _hydra(arguments: Sequence[str]) -> None:
     from sweeper.hydra_edge.app import app
     from sweeper.hydra_edge.messages import EXPECTED, usage_error
 
-    sys.argv[1:] = with_mode(arguments)
+    sys.argv[1:] = with_mode(_resumed(arguments))
     asked_for_traceback = os.environ.get(_FULL_ERROR) == "1"
     # Hydra prints its errors itself, over several lines, unless it is told to raise them.
     os.environ[_FULL_ERROR] = "1"
@@ -113,6 +113,17 @@ def _hydra(arguments: Sequence[str]) -> None:
     finally:
         if not asked_for_traceback:
             os.environ.pop(_FULL_ERROR, None)
+
+
+def _resumed(arguments: Sequence[str]) -> list[str]:
+    """``resume=results/<study>`` stands for the command line that made the study; more may follow."""
+    from sweeper.hydra_edge.resume import original_arguments
+
+    first = next((a for a in arguments if a.startswith("resume=")), None)
+    if first is None:
+        return list(arguments)
+    rest = [argument for argument in arguments if argument != first]
+    return [*original_arguments(first.partition("=")[2]), *rest]
 
 
 def with_mode(arguments: Sequence[str]) -> list[str]:

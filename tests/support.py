@@ -51,8 +51,19 @@ CONFIG: dict[str, Any] = {
         "seed": 1,
     },
     "hardware": {"accelerator": "cpu", "ranks": 1, "memory_limit": None},
-    "measure": {"warmup_steps": 1, "measured_steps": 3, "max_seconds": 5.0},
-    "launch": {"timeout_seconds": 120.0},
+    "measure": {
+        "min_warmup_steps": 1,
+        "max_warmup_steps": 1,
+        "settled_within": 0.1,
+        "min_steps": 3,
+        "max_steps": 3,
+        "interval": 0.02,
+        "max_seconds": 5.0,
+        "loss_tolerance_fp32": 1e-3,
+        "loss_tolerance_16bit": 1e-2,
+        "breakdown_steps": 1,
+    },
+    "launch": {"runner": "deepspeed", "timeout_seconds": 120.0, "hang_seconds": 60.0},
 }
 
 
@@ -78,6 +89,7 @@ def measured(
     peak_bytes: int = 2**30,
     spread: float = 0.01,
     tokens_per_step: int = 256,
+    losses: tuple[float, ...] = (6.2, 6.1, 6.0, 5.9),
 ) -> Measured:
     step = tokens_per_step / tokens_per_second
     return Measured(
@@ -85,7 +97,10 @@ def measured(
             step_seconds=(step * (1 - spread), step, step * (1 + spread)),
             warmup_step_seconds=(2 * step,),
             skipped_steps=0,
-            losses=(6.2, 6.1, 6.0, 5.9),
+            losses=losses,
+            breakdown_seconds={"forward": (step / 4,), "backward": (step / 2,)},
+            flops_per_step=1e9,
+            memory=({"steady": {"host_peak_resident_bytes": peak_bytes}},),
             samples_per_step=8,
             tokens_per_step=tokens_per_step,
             ranks=1,
@@ -97,13 +112,19 @@ def measured(
 
 
 def trial_of(
-    number: int, outcome: Outcome, *, overrides: Sequence[str] = (), **changes: Any
+    number: int,
+    outcome: Outcome,
+    *,
+    overrides: Sequence[str] = (),
+    point: Point | None = None,
+    **changes: Any,
 ) -> Trial:
     settings = nano(**changes)
     planned = plan(settings, MACHINE)
     return Trial(
         number=number,
         key=planned.key,
+        point=point or {},
         overrides=tuple(overrides),
         settings=planned.settings.flat(),
         notes=planned.notes,
@@ -138,6 +159,7 @@ class FakeRunner:
         return Trial(
             number=number,
             key=planned.key,
+            point=dict(point),
             overrides=as_overrides(point),
             settings=planned.settings.flat(),
             notes=planned.notes,

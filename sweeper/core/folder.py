@@ -43,6 +43,11 @@ class TrialFolder:
     path: Path
 
     @property
+    def mark(self) -> str:
+        """What the processes of this trial carry in their environment."""
+        return str(self.path.resolve())
+
+    @property
     def spec(self) -> Path:
         return self.path / "spec.json"
 
@@ -61,6 +66,10 @@ class TrialFolder:
     @property
     def stderr(self) -> Path:
         return self.path / "stderr.log"
+
+    @property
+    def pending(self) -> Path:
+        return self.path / "pending.json"
 
     @property
     def trial(self) -> Path:
@@ -121,6 +130,14 @@ class StudyFolder:
     def read_trials(self) -> list[Trial]:
         """Every trial that has ended, by number."""
         return sorted(self._read(), key=lambda trial: trial.number)
+
+    def unfinished(self) -> list[TrialFolder]:
+        """Folders of trials that were started and have not ended."""
+        return [
+            TrialFolder(path.parent)
+            for path in sorted(self.trials.glob("*/pending.json"))
+            if not TrialFolder(path.parent).trial.exists()
+        ]
 
     def _read(self) -> Iterator[Trial]:
         for path in self.trials.glob("*/trial.json"):

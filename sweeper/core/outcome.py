@@ -109,5 +109,8 @@ def outcome_from_json(document: Mapping[str, Any]) -> Outcome:
         arguments: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in raw.items() if k in known
         }
+        arguments["breakdown_seconds"] = {
+            part: tuple(seconds) for part, seconds in raw["breakdown_seconds"].items()
+        }
         return Measured(measurement=Measurement(**arguments))
     return cls(**values)

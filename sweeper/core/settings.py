@@ -100,17 +100,45 @@ class HardwareSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureSettings:
-    warmup_steps: int = setting("optimizer steps before the measured ones", minimum=1)
-    measured_steps: int = setting("optimizer steps that are timed", minimum=3)
+    min_warmup_steps: int = setting("optimizer steps before the measured ones, at least", minimum=1)
+    max_warmup_steps: int = setting("and at most", minimum=1)
+    settled_within: float = setting(
+        "warm-up ends when a step is no longer faster than the last one by more than this share",
+        minimum=0,
+    )
+    min_steps: int = setting("optimizer steps that are timed, at least", minimum=3)
+    max_steps: int = setting("and at most", minimum=3)
+    interval: float = setting(
+        "enough is measured when half the 95 % interval of the median is this share of it",
+        minimum=0,
+    )
     max_seconds: float = setting(
         "no further step is timed once the timed ones took this long, but for the first three",
+        minimum=0,
+    )
+    loss_tolerance_fp32: float = setting(
+        "a candidate whose losses differ by more than this share trains differently", minimum=0
+    )
+    loss_tolerance_16bit: float = setting(
+        "the same where one of the two trains in 16 bits", minimum=0
+    )
+    breakdown_steps: int = setting(
+        "steps after the timed ones that are taken apart into forward, backward and optimizer",
         minimum=0,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSettings:
+    runner: str = setting(
+        "what starts the ranks: warm forks them from a loaded process, the others are the launchers",
+        choices=("warm", "deepspeed", "torchrun"),
+    )
     timeout_seconds: float = setting("a trial that takes longer has timed out", minimum=1)
+    hang_seconds: float = setting(
+        "a trial that makes no progress for so long hangs; or for 20 times its longest step",
+        minimum=1,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,10 +27,16 @@ class TrialSpec:
     sequence_length: int
     tokens_file: str | None
     seed: int
-    warmup_steps: int
-    measured_steps: int
-    max_measure_seconds: float
+    min_warmup_steps: int
+    max_warmup_steps: int
+    settled_within: float
+    min_steps: int
+    max_steps: int
+    interval: float
+    max_seconds: float
+    breakdown_steps: int
     timeout_seconds: float
+    hang_seconds: float
     ops: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:

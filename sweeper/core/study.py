@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -85,9 +85,17 @@ class Study:
         self._by_key: dict[str, Trial] = {}
         self._trials: list[Trial] = []
 
-    def run(self, baseline: Point) -> StudyResult:
-        started = self._clock()
-        proposal: Proposal | None = self._sampler.propose(baseline)
+    def run(
+        self, baseline: Point, *, finished: Sequence[Trial] = (), pending: Point | None = None
+    ) -> StudyResult:
+        """``finished`` are the trials of a run that this one goes on with; ``pending`` was in flight."""
+        self._trials = list(finished)
+        self._by_key = {trial.key: trial for trial in finished}
+        started = self._clock() - sum(trial.wall_seconds for trial in finished)
+        if finished and (reason := self._why_stop(started)) is not None:
+            return self._result(reason)
+        first = pending if pending is not None else (None if finished else baseline)
+        proposal = self._sampler.ask() if first is None else self._sampler.propose(first)
         while proposal is not None:
             try:
                 self._take(proposal)

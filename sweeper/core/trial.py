@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweeper.core.outcome import Measured, Outcome, outcome_from_json, outcome_to_json
+from sweeper.core.outcome import Outcome, outcome_from_json, outcome_to_json
 
 TRIAL_SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """``settings`` are the acting settings under their dotted names; ``started_at`` is seconds since 1970."""
+    """``point`` is what a study proposed; ``settings`` are the acting settings under their dotted names; ``started_at`` is seconds since 1970."""
 
     number: int
     key: str
+    point: Mapping[str, str]
     overrides: tuple[str, ...]
     settings: Mapping[str, Any]
     notes: tuple[str, ...]
@@ -31,6 +32,7 @@ class Trial:
             "schema_version": TRIAL_SCHEMA,
             "number": self.number,
             "key": self.key,
+            "point": dict(self.point),
             "overrides": list(self.overrides),
             "settings": dict(self.settings),
             "notes": list(self.notes),
@@ -52,6 +54,7 @@ class Trial:
         return Trial(
             number=document["number"],
             key=document["key"],
+            point=document["point"],
             overrides=tuple(document["overrides"]),
             settings=document["settings"],
             notes=tuple(document["notes"]),
@@ -61,11 +64,3 @@ class Trial:
             wall_seconds=document["wall_seconds"],
             environment=document["environment"],
         )
-
-
-def best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """The measured trial with the most tokens/s; of equals the one with less memory, then the earlier."""
-    measured = [(t.outcome.measurement, t) for t in trials if isinstance(t.outcome, Measured)]
-    if not measured:
-        return None
-    return min(measured, key=lambda p: (-p[0].tokens_per_second, p[0].peak_bytes, p[1].number))[1]

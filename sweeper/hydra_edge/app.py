@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sweeper.core.folder import TrialFolder
+from sweeper.core.folder import TrialFolder, read_json
 from sweeper.errors import SweeperError
 from sweeper.hydra_edge.compose import settings_of
 from sweeper.hydra_edge.job import Throughput, run_trial
@@ -24,13 +24,16 @@ def app(config: DictConfig) -> Throughput:
     """Runs one trial in Hydra's output folder, and returns its throughput."""
     job = HydraConfig.get()
     terminal = Terminal()
+    folder = TrialFolder(Path(job.runtime.output_dir))
+    pending = read_json(folder.pending) or {}
     try:
         trial = run_trial(
             settings_of(config),
             machine=quick_look(),
             number=0 if OmegaConf.is_missing(job.job, "num") else int(job.job.num),
+            point=pending.get("point", {}),
             overrides=tuple(job.overrides.task),
-            folder=TrialFolder(Path(job.runtime.output_dir)),
+            folder=folder,
             terminal=terminal,
         )
     except SweeperError as error:

@@ -11,9 +11,10 @@ from sweeper.core.machine import Machine
 from sweeper.core.outcome import Infeasible, Measured, Unsupported
 from sweeper.core.plan import Plan, memory_limit_bytes, plan
 from sweeper.core.settings import Settings
+from sweeper.core.space import Point
 from sweeper.core.trial import Trial
-from sweeper.run.deepspeed_runner import DeepSpeedRunner
 from sweeper.run.ops import ensure_ops
+from sweeper.run.runners import runner
 from sweeper.terminal import Terminal
 
 
@@ -40,6 +41,7 @@ def run_trial(
     *,
     machine: Machine,
     number: int,
+    point: Point,
     overrides: Sequence[str],
     folder: TrialFolder,
     terminal: Terminal,
@@ -48,16 +50,17 @@ def run_trial(
     planned = plan(settings, machine)
     if isinstance(planned.ready, Infeasible | Unsupported):
         return record_refused(
-            planned, machine=machine, number=number, overrides=overrides, folder=folder
+            planned, machine=machine, number=number, point=point, overrides=overrides, folder=folder
         )
     spec = planned.ready
     ensure_ops(spec.ops, accelerator=spec.accelerator, say=terminal.say)
     started_at, start = time.time(), time.monotonic()
     with terminal.trial_in_hand(number, overrides) as watch:
-        outcome = DeepSpeedRunner().run(spec, folder, watch)
+        outcome = runner(settings.launch.runner).run(spec, folder, watch)
     trial = Trial(
         number=number,
         key=planned.key,
+        point=dict(point),
         overrides=tuple(overrides),
         settings=planned.settings.flat(),
         notes=planned.notes,
@@ -72,13 +75,20 @@ def run_trial(
 
 
 def record_refused(
-    planned: Plan, *, machine: Machine, number: int, overrides: Sequence[str], folder: TrialFolder
+    planned: Plan,
+    *,
+    machine: Machine,
+    number: int,
+    point: Point,
+    overrides: Sequence[str],
+    folder: TrialFolder,
 ) -> Trial:
     """The trial of a candidate that the plan rules out; no process is spent."""
     assert isinstance(planned.ready, Infeasible | Unsupported)
     trial = Trial(
         number=number,
         key=planned.key,
+        point=dict(point),
         overrides=tuple(overrides),
         settings=planned.settings.flat(),
         notes=planned.notes,

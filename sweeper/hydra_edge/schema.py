@@ -32,10 +32,11 @@ SAMPLERS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class OptunaSweeperConf:
-    """The stock plugin's field names, and what it lacks: seed, timeout and max_crashes_in_a_row.
+    """The stock plugin's field names, and what it lacks.
 
     ``n_trials`` counts the trials that are run. ``storage`` is an RDB URL, ``journal:PATH``, or
-    null for a journal in the study's folder. ``n_jobs`` is 1: trials that share a machine would
+    null for a journal in the study's folder. ``warm_start`` is the folder of an earlier study, whose
+    trials are taken as evidence; ``resume`` is set by ``resume=results/<study>``. ``n_jobs`` is 1: trials that share a machine would
     disturb each other's timing.
     """
 
@@ -53,6 +54,8 @@ class OptunaSweeperConf:
     max_crashes_in_a_row: int = 5
     params: dict[str, Any] | None = None
     custom_search_space: str | None = None
+    warm_start: str | None = None
+    resume: bool = False
 
 
 # Global, so that the space it brings is the group that is typed: space=quick.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,18 +15,20 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sweeper.core.ds_config import ops_needed
-from sweeper.core.folder import StudyFolder, write_text
+from sweeper.core.equivalence import best_trial
+from sweeper.core.folder import StudyFolder, write_json, write_text
 from sweeper.core.machine import Machine
 from sweeper.core.outcome import Infeasible, Unsupported
 from sweeper.core.plan import Plan, plan
 from sweeper.core.settings import Settings
 from sweeper.core.space import Choice, Point, SearchSpace, as_overrides
 from sweeper.core.study import Budget, Study, StudyResult
-from sweeper.core.trial import Trial, best_trial
+from sweeper.core.trial import Trial
 from sweeper.errors import Interrupted, NothingMeasured, SweeperError, UsageError
 from sweeper.hydra_edge.compose import Composer, choices_of
-from sweeper.hydra_edge.expressions import read
+from sweeper.hydra_edge.expressions import Typed, read
 from sweeper.hydra_edge.job import Throughput, record_refused
+from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished
 from sweeper.run.machine import thorough_look
 from sweeper.run.ops import ensure_ops
 from sweeper.terminal import Terminal
@@ -53,15 +56,23 @@ def sweep(
 
     terminal = Terminal()
     folder = StudyFolder(Path(str(config.hydra.sweep.dir)))
-    if folder.study.exists():
+    resuming = bool(options.get("resume"))
+    if folder.study.exists() and not resuming:
         raise UsageError(
             f"hydra.sweep.dir={folder.path}: there is a study in this folder; "
             "type hydra.sweep.dir=<another folder>, or leave it out for a new one"
         )
-    sampler = _open_sampler(options, typed.space, folder, config)
+    pending = clear_unfinished(folder)
+    finished = folder.read_trials()
+    sampler = _open_sampler(options, typed.space, folder, config, finished)
     terminal.say(_headline(settings, typed.space, budget, folder))
     machine, environment = thorough_look(settings.hardware.accelerator)
-    _write_study(folder, options, typed.fixed, typed.space, composer, baseline, environment)
+    resolved = _resolved(composer.config(as_overrides(baseline)))
+    if resuming:
+        check_unchanged(folder, resolved, environment)
+        terminal.say(f"going on with {len(finished)} finished trials")
+    else:
+        _write_study(folder, options, typed, resolved, environment)
     ensure_ops(ops, accelerator=settings.hardware.accelerator, say=terminal.say)
 
     launcher = Plugins.instance().instantiate_launcher(
@@ -74,7 +85,7 @@ def sweep(
         budget=budget,
         clock=time.monotonic,
     )
-    result = study.run(baseline)
+    result = study.run(baseline, finished=finished, pending=pending)
     return _conclude(result, folder, terminal)
 
 
@@ -97,15 +108,20 @@ class _JobRunner:
 
     def run(self, number: int, point: Point, planned: Plan) -> Trial:
         overrides = as_overrides(point)
+        folder = self._folder.trial(number)
         if isinstance(planned.ready, Infeasible | Unsupported):
             trial = record_refused(
                 planned,
                 machine=self._machine,
                 number=number,
+                point=point,
                 overrides=(*self._fixed, *overrides),
-                folder=self._folder.trial(number),
+                folder=folder,
             )
         else:
+            write_json(
+                folder.pending, {"schema_version": 1, "number": number, "point": dict(point)}
+            )
             (returned,) = self._launcher.launch(
                 [[*self._fixed, *overrides]], initial_job_idx=number
             )
@@ -186,10 +202,18 @@ def _check_every_choice(
 
 
 def _open_sampler(
-    options: Mapping[str, Any], space: SearchSpace, folder: StudyFolder, config: DictConfig
+    options: Mapping[str, Any],
+    space: SearchSpace,
+    folder: StudyFolder,
+    config: DictConfig,
+    finished: Sequence[Trial],
 ) -> Any:
     from sweeper.search.optuna_sampler import OptunaSampler, open_study
 
+    seed = options.get("seed")
+    if finished and options.get("storage") is None:
+        # The folders hold the facts: Optuna's journal may end in half a line, and is written anew.
+        folder.journal.unlink(missing_ok=True)
     study = open_study(
         space=space,
         sampler=options["sampler"],
@@ -197,10 +221,27 @@ def _open_sampler(
         journal=folder.journal,
         study_name=options.get("study_name") or folder.path.name,
         direction=_direction(options["direction"]),
-        seed=options.get("seed"),
+        # Another seed for the rest, else a sampler would draw what it drew before.
+        seed=None if seed is None else seed + len(finished),
     )
     extend = _custom_search_space(options.get("custom_search_space"), config)
-    return OptunaSampler(space, study, seed=options.get("seed"), extend=extend)
+    sampler = OptunaSampler(space, study, seed=seed, extend=extend)
+    for trial in finished:
+        sampler.replay(trial)
+    if options.get("warm_start") and not finished:
+        _learn_from(str(options["warm_start"]), sampler)
+    return sampler
+
+
+def _learn_from(earlier: str, sampler: Any) -> None:
+    trials = StudyFolder(Path(earlier)).read_trials()
+    if not trials:
+        raise UsageError(
+            f"hydra.sweeper.warm_start={earlier}: there is no trial in this folder; "
+            "type hydra.sweeper.warm_start=results/<study>"
+        )
+    for trial in trials:
+        sampler.learn(trial, earlier)
 
 
 def _direction(direction: Any) -> str:
@@ -229,32 +270,30 @@ def _custom_search_space(dotted: str | None, config: DictConfig) -> Callable[[An
 def _write_study(
     folder: StudyFolder,
     options: Mapping[str, Any],
-    fixed: Sequence[str],
-    space: SearchSpace,
-    composer: Composer,
-    baseline: Point,
+    typed: Typed,
+    resolved: Mapping[str, Any],
     environment: Mapping[str, Any],
 ) -> None:
-    config = composer.config(as_overrides(baseline))
-    resolved = OmegaConf.to_container(
-        OmegaConf.masked_copy(config, _own_keys(config)), resolve=True
-    )
     document = {
         "schema_version": 1,
         "study_name": options.get("study_name") or folder.path.name,
         "storage": options.get("storage"),
         "created_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "overrides": list(fixed),
-        "space": {name: _described(domain) for name, domain in space.parameters.items()},
+        "arguments": [a for a in sys.argv[1:] if a != "hydra.mode=MULTIRUN"],
+        "overrides": list(typed.fixed),
+        "space": {name: _described(domain) for name, domain in typed.space.parameters.items()},
         "sweeper": {k: v for k, v in options.items() if k != "params"},
         "environment": dict(environment),
-        "config": resolved,
+        "config": dict(resolved),
     }
     write_text(folder.study, OmegaConf.to_yaml(OmegaConf.create(document)))
 
 
-def _own_keys(config: DictConfig) -> list[str]:
-    return [str(name) for name in config if name != "hydra"]
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    own = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
+    values = OmegaConf.to_container(own, resolve=True)
+    assert isinstance(values, dict)
+    return {str(name): value for name, value in values.items()}
 
 
 def _described(domain: Any) -> Any:

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from sweeper.core.equivalence import best_trial
 from sweeper.core.folder import StudyFolder, write_text
-from sweeper.core.trial import best_trial
 from sweeper.errors import UsageError
 from sweeper.report.bundle import write_bundle
 from sweeper.report.figures import draw_figures
@@ -48,10 +48,9 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
 
 
 def _study(folder: StudyFolder) -> Mapping[str, Any]:
-    try:
-        loaded = yaml.safe_load(folder.study.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not folder.study.exists():
         return {}  # a plain grid has none
+    loaded = yaml.safe_load(folder.study.read_text(encoding="utf-8"))
     return loaded if isinstance(loaded, dict) else {}
 
 

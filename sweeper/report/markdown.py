@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sweeper.core.equivalence import best_trial
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Measured, kind_of, reason_of
 from sweeper.core.quantities import format_bytes, format_rate
-from sweeper.core.trial import Trial, best_trial
+from sweeper.core.trial import Trial
 from sweeper.report.table import MAIN_SETTINGS, other_varying_settings
 
 
@@ -161,8 +162,9 @@ def _trust(trials: Sequence[Trial], study: Mapping[str, Any], stop_reason: str) 
         settings, m = measured[0].settings, _measurement(measured[0])
         lines.append(
             f"* Each trial trains `{settings.get('model.name', settings.get('model._target_'))}` under the "
-            f"DeepSpeed launcher on {_ranks(measured[0])}: {settings.get('measure.warmup_steps')} optimizer "
-            f"steps of warm-up, then {len(m.step_seconds)} timed ones of {m.samples_per_step} samples "
+            f"DeepSpeed launcher on {_ranks(measured[0])}: optimizer steps until "
+            f"their time has settled ({len(m.warmup_step_seconds)} in trial {measured[0].number}), then timed ones until the "
+            f"median is known to {float(settings['measure.interval']):.0%} or {settings['measure.max_seconds']:g} s are over ({len(m.step_seconds)}), of {m.samples_per_step} samples "
             f"({m.tokens_per_step} tokens), the same batches for every trial. A step's time is that of "
             "the slowest rank, data and update included; memory is that of the worst rank."
         )

@@ -1,4 +1,4 @@
-"""A trial's processes: started in a group of their own, ended so that none is left."""
+"""A trial's processes: started so that they can be found, ended so that none is left."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
@@ -18,89 +19,132 @@ TERMINATE_GRACE_SECONDS = 5.0
 KILL_GRACE_SECONDS = 10.0
 
 
+class Processes(Protocol):
+    """What a trial runs in."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while they run; negative: the signal that ended them."""
+
+    def end(self) -> list[int]:
+        """Leaves nothing running; returns the ids of those stuck in the kernel. May be called twice."""
+
+
+class Family:
+    """The processes that a trial starts, and all that these start.
+
+    ``roots`` gives those that are known; the others are found as their descendants, or by the mark
+    in their environment.
+    """
+
+    def __init__(self, mark: str, roots: Callable[[], Sequence[psutil.Process]]) -> None:
+        self._mark = mark
+        self._roots = roots
+
+    def end(self) -> list[int]:
+        """SIGTERM to the roots' groups first: launchers pass it on to workers in sessions of their
+        own, which SIGKILL would orphan. Then SIGKILL to whatever is still there.
+        """
+        alive = self.alive()
+        if alive:
+            for root in self._roots():
+                _signal_group(root.pid, signal.SIGTERM)
+            self._wait_until_gone(alive, TERMINATE_GRACE_SECONDS)
+        deadline = time.monotonic() + KILL_GRACE_SECONDS
+        while (left := self.alive()) and time.monotonic() < deadline:
+            for process in left:
+                _kill(process)
+            self._wait_until_gone(left, 0.5)
+        return [process.pid for process in self.alive()]
+
+    def alive(self) -> list[psutil.Process]:
+        """Those that run at this moment."""
+        found: dict[int, psutil.Process] = {}
+        for root in self._roots():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for process in [root, *root.children(recursive=True)]:
+                    found[process.pid] = process
+        for process in marked(self._mark):
+            found.setdefault(process.pid, process)
+        return [process for process in found.values() if is_running(process)]
+
+    def _wait_until_gone(self, processes: Sequence[psutil.Process], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._roots()  # reaps those that are ours
+            if not any(is_running(process) for process in processes):
+                return
+            time.sleep(0.02)
+
+
 class ProcessGroup:
-    """A command and everything it starts. ``end()`` leaves nothing running; it may be called twice."""
+    """One command in a group of its own, and everything it starts."""
 
     def __init__(
-        self, command: Sequence[str], *, environment: Mapping[str, str], stdout: Path, stderr: Path
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        stdout: Path,
+        stderr: Path,
+        mark: str | None = None,
     ) -> None:
-        self._mark = uuid.uuid4().hex
+        mark = mark or new_mark()
         with open(stdout, "wb") as out, open(stderr, "wb") as err:
             self._process = subprocess.Popen(
                 list(command),
-                env={**environment, MARK: self._mark},
+                env={**environment, MARK: mark},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
             )
+        self._family = Family(mark, self._roots)
 
     @property
     def exit_code(self) -> int | None:
-        """None while the command runs; negative: the signal that ended it."""
         return self._process.poll()
 
     def end(self) -> list[int]:
-        """Ends all processes; returns the ids of those that could not be ended (none, but for a
-        process stuck in the kernel).
+        return self._family.end()
 
-        SIGTERM to the group first: launchers pass it on to workers that are in sessions of their
-        own, and SIGKILL would orphan those. Then SIGKILL to whatever is still there.
-        """
-        descendants = self._alive()
-        if descendants:
-            _signal_group(self._process.pid, signal.SIGTERM)
-            self._wait_until_gone(descendants, TERMINATE_GRACE_SECONDS)
-        deadline = time.monotonic() + KILL_GRACE_SECONDS
-        while (left := self._alive()) and time.monotonic() < deadline:
-            for process in left:
-                _kill(process)
-            self._wait_until_gone(left, 0.5)
-        return [process.pid for process in self._alive()]
-
-    def _wait_until_gone(self, processes: Sequence[psutil.Process], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            self._process.poll()  # reaps the command itself
-            if not any(_is_running(process) for process in processes):
-                return
-            time.sleep(0.05)
-
-    def _alive(self) -> list[psutil.Process]:
-        """Children of the command, and processes anywhere that carry the mark."""
-        self._process.poll()
-        found: dict[int, psutil.Process] = {}
+    def _roots(self) -> list[psutil.Process]:
+        if self._process.poll() is not None:
+            return []
         try:
-            if self._process.returncode is None:
-                command = psutil.Process(self._process.pid)
-                for process in [command, *command.children(recursive=True)]:
-                    found[process.pid] = process
+            return [psutil.Process(self._process.pid)]
         except psutil.NoSuchProcess:
-            pass
-        for process in psutil.process_iter():
-            if process.pid not in found and self._is_marked(process):
-                found[process.pid] = process
-        return [process for process in found.values() if _is_running(process)]
+            return []
 
-    def _is_marked(self, process: psutil.Process) -> bool:
-        try:
-            return process.environ().get(MARK) == self._mark
-        except (psutil.Error, OSError):
-            return False
+
+def new_mark() -> str:
+    """A mark that no other trial has."""
+    return uuid.uuid4().hex
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """All processes that were started with this mark in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == mark:
+                found.append(process)
+    return found
+
+
+def is_running(process: psutil.Process) -> bool:
+    """False for what has ended, reaped or not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal_group(group: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 
 
 def _kill(process: psutil.Process) -> None:
     with contextlib.suppress(psutil.Error):
         process.kill()
-
-
-def _is_running(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from sweeper.core.measurement import Measurement
@@ -22,20 +23,29 @@ from sweeper.core.spec import TrialSpec
 LOG_TAIL_LINES = 12
 
 
+class Ending(Enum):
+    """Why the parent stopped waiting."""
+
+    BY_ITSELF = "the processes ended"
+    DEADLINE = "the deadline passed"
+    NO_PROGRESS = "no rank made progress"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RanksReport:
     """What is there when the processes of a trial are gone.
 
     ``results`` and ``phases`` have one entry for each rank; a result is None where the rank wrote
-    none, or half of one. ``deadline_passed`` and ``kernel_killed`` are the parent's own observations.
+    none, or half of one. ``ending`` and ``kernel_killed`` are the parent's own observations.
     """
 
     results: Sequence[Mapping[str, Any] | None]
     phases: Sequence[str]
     exit_code: int | None
-    deadline_passed: bool
+    ending: Ending
     kernel_killed: bool
     log_tail: str
+    stuck_processes: Sequence[int] = ()
 
 
 def outcome_of(report: RanksReport, spec: TrialSpec) -> Outcome:
@@ -53,16 +63,19 @@ def outcome_of(report: RanksReport, spec: TrialSpec) -> Outcome:
             phase=report.phases[silent[0]],
             reason=f"rank {silent[0]} was killed: {_vanished_why(report)}",
         )
-    if report.deadline_passed:
+    if report.ending is not Ending.BY_ITSELF:
         phase = report.phases[silent[0]] if silent else "end"
-        return TimedOut(
-            phase=phase,
-            reason=f"not done after {spec.timeout_seconds:g} s (launch.timeout_seconds), in phase {phase}",
-        )
+        return TimedOut(phase=phase, reason=f"{_why_ended(report.ending, spec)}, in phase {phase}")
     for result in report.results:
         if result is not None and result["kind"] == "diverged":
             return Diverged(reason=result["reason"])
     return _crashed(report, silent)
+
+
+def _why_ended(ending: Ending, spec: TrialSpec) -> str:
+    if ending is Ending.NO_PROGRESS:
+        return f"hangs: no rank made progress for at least {spec.hang_seconds:g} s (launch.hang_seconds)"
+    return f"not done after {spec.timeout_seconds:g} s (launch.timeout_seconds)"
 
 
 def _told(result: Mapping[str, Any], kind: str) -> Outcome:
@@ -136,6 +149,9 @@ def _merged(results: Sequence[Mapping[str, Any]], spec: TrialSpec) -> Measuremen
             sum(losses) / len(losses)
             for losses in zip(*(r["losses"] for r in results), strict=True)
         ),
+        breakdown_seconds=_slowest_parts(results),
+        flops_per_step=results[0]["flops_per_step"],
+        memory=tuple(result["memory"] for result in results),
         samples_per_step=spec.global_batch_size,
         tokens_per_step=spec.global_batch_size * spec.sequence_length,
         ranks=spec.ranks,
@@ -143,3 +159,12 @@ def _merged(results: Sequence[Mapping[str, Any]], spec: TrialSpec) -> Measuremen
         peak_device_reserved_bytes=largest("peak_device_reserved_bytes"),
         peak_host_resident_bytes=largest("peak_host_resident_bytes") or 0,
     )
+
+
+def _slowest_parts(results: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, ...]]:
+    """Part by part, the slowest rank in each step."""
+    parts = results[0]["breakdown_seconds"]
+    return {
+        name: tuple(map(max, zip(*(r["breakdown_seconds"][name] for r in results), strict=True)))
+        for name in parts
+    }

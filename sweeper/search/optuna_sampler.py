@@ -22,7 +22,7 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, GridSampler
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from sweeper.core.outcome import Crashed, Infeasible, Measured, OutOfMemory, kind_of, reason_of
 from sweeper.core.space import Choice, Domain, IntRange, Point, SearchSpace
@@ -84,9 +84,7 @@ class OptunaSampler:
         return None if unknown is None else self.propose(unknown)
 
     def propose(self, point: Point) -> OptunaProposal:
-        if set(point) != set(self._space.parameters) or not all(
-            _contains(domain, point[name]) for name, domain in self._space.parameters.items()
-        ):
+        if not self._holds(point):
             return self._noted(OptunaProposal(point=point, trial=None))
         self._study.enqueue_trial(
             {name: _parsed(self._space.parameters[name], text) for name, text in point.items()}
@@ -113,6 +111,45 @@ class OptunaSampler:
             self._tell(asked, TrialState.COMPLETE, value)
         else:
             self._tell(asked, TrialState.PRUNED)
+
+    def replay(self, trial: Trial) -> None:
+        """Makes Optuna know a trial that ended in an earlier run of the study."""
+        self._known[_identity(trial.point)] = trial
+        if trial.number in {
+            t.user_attrs.get("trial") for t in self._study.get_trials(deepcopy=False)
+        }:
+            return
+        if not self._holds(trial.point):
+            self._study.set_user_attr("baseline", {"trial": trial.number, **_summary(trial)})
+            return
+        self._add(trial, {"trial": trial.number})
+
+    def learn(self, trial: Trial, source: str) -> None:
+        """Takes a trial of another study as evidence: it is neither a result nor known here."""
+        if self._holds(trial.point) and isinstance(trial.outcome, Measured | OutOfMemory):
+            self._add(trial, {"evidence_from": source})
+
+    def _add(self, trial: Trial, attributes: dict[str, Any]) -> None:
+        crashed = isinstance(trial.outcome, Crashed)
+        measured = isinstance(trial.outcome, Measured)
+        state = TrialState.COMPLETE if measured else TrialState.PRUNED
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.FAIL if crashed else state,
+                value=trial.outcome.measurement.tokens_per_second
+                if isinstance(trial.outcome, Measured)
+                else None,
+                params={n: _parsed(self._space.parameters[n], v) for n, v in trial.point.items()},
+                distributions=self._distributions,
+                user_attrs={**attributes, **_summary(trial)},
+                constraints=None if crashed else {CONSTRAINT: _violation(trial)},
+            )
+        )
+
+    def _holds(self, point: Point) -> bool:
+        return set(point) == set(self._space.parameters) and all(
+            _contains(domain, point[name]) for name, domain in self._space.parameters.items()
+        )
 
     def give_up(self, proposal: OptunaProposal) -> None:
         if proposal.trial is not None:
@@ -189,6 +226,9 @@ def open_study(
             "type hydra.sweeper.study_name=<a new name>"
         )
     study.set_user_attr("space", described)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        # Asked by a run that was killed; it is proposed again.
+        study.tell(trial.number, state=TrialState.FAIL)
     return study
 
 

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 from pathlib import Path
 
 _UNLIMITED = resource.RLIM_INFINITY
+
+# File-backed pages (the libraries' code) that the process had which this one was forked from. A fork
+# maps them again only when it touches them; a rank that starts by itself has them resident.
+_inherited_file_bytes = 0
+
+
+def remember_file_pages() -> None:
+    """Called once in the process that ranks are forked from."""
+    global _inherited_file_bytes
+    _inherited_file_bytes = status_bytes("RssFile") or 0
 
 
 def limit_host_memory(limit_bytes: int) -> None:
@@ -14,9 +25,8 @@ def limit_host_memory(limit_bytes: int) -> None:
     RLIMIT_DATA counts private writable memory; file-backed pages (the libraries' code) count as
     resident too, so they are taken off the limit first: what is resident stays below it.
     """
-    file_bytes = _status_bytes("RssFile") or 0
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = max(limit_bytes - file_bytes, 1)
+    wanted = max(limit_bytes - _file_bytes(), 1)
     resource.setrlimit(
         resource.RLIMIT_DATA, (wanted if hard == _UNLIMITED else min(wanted, hard), hard)
     )
@@ -30,15 +40,24 @@ def lift_memory_limit() -> bool:
 
 
 def peak_resident_bytes() -> int:
-    """The largest resident set of this process so far.
+    """The largest resident set since the start or the last reset, as of a rank started by itself.
 
     VmHWM starts anew with the program; ``ru_maxrss`` would start at the launcher's at the fork.
     """
-    peak = _status_bytes("VmHWM")
-    return peak if peak else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = status_bytes("VmHWM")
+    if not peak:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak - (status_bytes("RssFile") or 0) + _file_bytes()
 
 
-def _status_bytes(field: str) -> int | None:
+def reset_peak_resident() -> None:
+    """Lets VmHWM start again at what is resident now; where that cannot be, it goes on rising."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def status_bytes(field: str) -> int | None:
+    """A size from /proc/self/status; None where there is none."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -47,3 +66,7 @@ def _status_bytes(field: str) -> int | None:
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     return None
+
+
+def _file_bytes() -> int:
+    return max(status_bytes("RssFile") or 0, _inherited_file_bytes)

@@ -11,15 +11,17 @@ from deepspeed.accelerator import get_accelerator
 from deepspeed.ops.op_builder.builder import OpBuilder
 
 
-def adopt_built_ops(builders: Sequence[str]) -> None:
-    """Gives DeepSpeed the libraries that lie in TORCH_EXTENSIONS_DIR, by its builders' class names.
+def adopt_built_ops(builders: Sequence[str], folder: str | None = None) -> None:
+    """Gives DeepSpeed the libraries that lie in ``folder``, by its builders' class names.
+
+    Without a folder it is TORCH_EXTENSIONS_DIR.
 
     torch's own loader would compile them anew in every clone, since the paths of a virtual
     environment are part of the build, and would take a lock that a killed trial leaves behind.
     What is not there is left to it.
     """
     loaded = getattr(OpBuilder, "_loaded_ops", None)
-    folder = os.environ.get("TORCH_EXTENSIONS_DIR")
+    folder = folder or os.environ.get("TORCH_EXTENSIONS_DIR")
     if loaded is None or folder is None:
         return
     for builder_name in builders:

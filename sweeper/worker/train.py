@@ -1,14 +1,12 @@
-"""One rank's training: builds the model, lets DeepSpeed take it, and times whole optimizer steps."""
+"""One rank's training: builds the model, lets DeepSpeed take it, and has its steps measured."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import importlib.util
-import math
 import os
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,13 +19,12 @@ from sweeper.core.spec import TrialSpec
 from sweeper.places import models_dir
 from sweeper.worker.batches import Batches
 from sweeper.worker.failures import UnsupportedHere
-from sweeper.worker.limits import limit_host_memory, peak_resident_bytes
+from sweeper.worker.ledger import Ledger
+from sweeper.worker.limits import limit_host_memory
 from sweeper.worker.machine import environment
 from sweeper.worker.ops import adopt_built_ops
 from sweeper.worker.progress import Progress
-
-MIN_MEASURED_STEPS = 3
-MAX_SKIPPED_STEPS = 30  # by then dynamic loss scaling has come down by 2**30
+from sweeper.worker.steps import DivergedError, Steps
 
 
 def train(spec: TrialSpec, progress: Progress) -> dict[str, Any]:
@@ -40,6 +37,7 @@ def train(spec: TrialSpec, progress: Progress) -> dict[str, Any]:
         accelerator.set_device(int(os.environ["LOCAL_RANK"]))
     deepspeed.init_distributed(dist_backend=accelerator.communication_backend_name())
     _limit_memory(spec, accelerator)
+    ledger = Ledger(accelerator)
 
     progress.enter("build")
     torch.manual_seed(spec.seed)
@@ -52,103 +50,44 @@ def train(spec: TrialSpec, progress: Progress) -> dict[str, Any]:
     batches = Batches(
         spec, vocab_size=model.vocab_size, rank=dist.get_rank(), device=str(engine.device)
     )
+    ledger.close("build")
 
-    progress.enter("warm-up")
-    steps = _Steps(engine, batches, accelerator.synchronize)
-    for number in range(spec.warmup_steps):
-        progress.step(number + 1, spec.warmup_steps)
-        if steps.applied() is None:
-            return _diverged(steps, progress)
-    num_warmup = len(steps.seconds)
-    progress.enter("measure")
-    measured_seconds = 0.0
-    for number in range(spec.measured_steps):
-        if number >= MIN_MEASURED_STEPS and _agree(measured_seconds > spec.max_measure_seconds):
-            break
-        progress.step(number + 1, spec.measured_steps)
-        seconds = steps.applied()
-        if seconds is None:
-            return _diverged(steps, progress)
-        measured_seconds += seconds
-    on_device = accelerator.device_name() != "cpu"
+    steps = Steps(engine, batches, progress)
+    try:
+        progress.enter("warm-up")
+        warmup = steps.warm_up(spec)
+        ledger.close("warm-up")
+        progress.enter("measure")
+        measured = steps.measure(spec)
+        ledger.close("steady")
+        progress.enter("break-down")
+        breakdown = steps.break_down(spec)
+    except DivergedError as error:
+        return {"kind": "diverged", "phase": progress.phase, "reason": str(error)}
+    finally:
+        progress.enter("end")
     return {
         "kind": "measured",
-        "step_seconds": [s for s in steps.seconds[num_warmup:] if s is not None],
-        "warmup_step_seconds": [s for s in steps.seconds[:num_warmup] if s is not None],
+        "step_seconds": measured,
+        "warmup_step_seconds": warmup,
+        "breakdown_seconds": breakdown,
         "skipped_steps": steps.num_skipped,
         "losses": steps.losses,
-        "peak_device_allocated_bytes": accelerator.max_memory_allocated() if on_device else None,
-        "peak_device_reserved_bytes": accelerator.max_memory_reserved() if on_device else None,
-        "peak_host_resident_bytes": peak_resident_bytes(),
+        "flops_per_step": _flops_per_step(model, spec),
+        "memory": ledger.phases,
+        "peak_device_allocated_bytes": ledger.largest("device_peak_allocated_bytes"),
+        "peak_device_reserved_bytes": ledger.largest("device_peak_reserved_bytes"),
+        "peak_host_resident_bytes": ledger.largest("host_peak_resident_bytes"),
         "phases_entered_at": progress.entered,
         "environment": environment(),
     }
 
 
-class _Steps:
-    """Runs optimizer steps one after the other over the batches.
-
-    ``seconds`` has an entry for each step taken, None where loss scaling skipped it; ``losses``
-    the mean loss of this rank's samples for each step that was applied.
-    """
-
-    def __init__(self, engine: Any, batches: Batches, synchronize: Callable[[], None]) -> None:
-        self._engine = engine
-        self._batches = batches
-        self._synchronize = synchronize
-        self._batch_number = 0
-        self.seconds: list[float | None] = []
-        self.losses: list[float] = []
-        self.num_skipped = 0
-
-    def applied(self) -> float | None:
-        """Takes steps until the optimizer applied one; its seconds, or None if that never happens."""
-        for _ in range(MAX_SKIPPED_STEPS):
-            skipped_before = self._engine.skipped_steps
-            seconds, loss = self._step()
-            if self._engine.skipped_steps > skipped_before:
-                self.num_skipped += 1
-                self.seconds.append(None)
-                continue
-            self.seconds.append(seconds)
-            self.losses.append(loss)
-            return seconds if math.isfinite(loss) else None
-        return None
-
-    def _step(self) -> tuple[float, float]:
-        dist.barrier()  # ranks start together; what one waits for another inside is its time
-        self._synchronize()
-        start = time.perf_counter()
-        losses = []
-        for tokens in self._batches.micro_batches(self._batch_number):
-            loss = self._engine(tokens)
-            self._engine.backward(loss)
-            self._engine.step()
-            losses.append(loss.detach())
-        self._synchronize()
-        seconds = time.perf_counter() - start
-        self._batch_number += 1
-        return seconds, float(torch.stack(losses).float().mean())
-
-
-def _agree(condition: bool) -> bool:
-    """Rank 0's answer, on every rank: clocks differ, and a rank that stops alone hangs the others."""
-    answer = torch.tensor([int(condition)], device=get_accelerator().current_device_name())
-    dist.broadcast(answer, src=0)
-    return bool(answer.item())
-
-
-def _diverged(steps: _Steps, progress: Progress) -> dict[str, Any]:
-    if steps.losses and not math.isfinite(steps.losses[-1]):
-        reason = f"the loss became {steps.losses[-1]} in step {len(steps.losses)}"
-    else:
-        reason = f"loss scaling skipped {steps.num_skipped} steps, none in a row of {MAX_SKIPPED_STEPS} was applied"
-    return {
-        "kind": "diverged",
-        "phase": progress.phase,
-        "reason": reason,
-        "losses": [repr(x) for x in steps.losses],
-    }
+def _flops_per_step(model: Any, spec: TrialSpec) -> float | None:
+    """Of the whole global batch, where the model knows."""
+    count = getattr(model, "flops_per_token", None)
+    tokens = spec.global_batch_size * spec.sequence_length
+    return None if count is None else float(count(spec.sequence_length)) * tokens
 
 
 def _check_support(spec: TrialSpec, accelerator: Any) -> None:

@@ -21,6 +21,9 @@ MEASURED = {
     "warmup_step_seconds": [2.0],
     "skipped_steps": 0,
     "losses": [6.0, 5.9, 5.8, 5.7],
+    "breakdown_seconds": {},
+    "flops_per_step": None,
+    "memory": {},
     "peak_device_allocated_bytes": None,
     "peak_device_reserved_bytes": None,
     "peak_host_resident_bytes": 1000 + RANK,
@@ -90,6 +93,39 @@ def behave(behaviour: str) -> int:
         case "aborts-for-memory":
             print("terminate called\n  what():  std::bad_alloc", file=sys.stderr, flush=True)
             os.abort()
+        case "hangs-silently":
+            if RANK == 1:
+                write(MEASURED)
+            time.sleep(600)
+        case "is-slow-but-alive":
+            for _ in range(5):
+                time.sleep(2)
+                progress("warm-up")
+            write(MEASURED)
+        case "rank-1-kills-itself":
+            if RANK == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.3)
+            reason = "RuntimeError: Connection reset by peer"
+            write({"kind": "error", "phase": "warm-up", "reason": reason, "evidence": ""})
+            return 3
+        case "segfaults":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "raises-on-rank-1":
+            reason = (
+                "ValueError: the cause" if RANK == 1 else "RuntimeError: Connection closed by peer"
+            )
+            time.sleep(0.3 * (1 - RANK))
+            write({"kind": "error", "phase": "build", "reason": reason, "evidence": "tb"})
+            return 3
+        case "disk-is-full":
+            reason = "OSError: [Errno 28] No space left on device"
+            write({"kind": "error", "phase": "build", "reason": reason, "evidence": "tb"})
+            return 3
+        case "port-in-use":
+            reason = "DistNetworkError: port 29500: address already in use"
+            write({"kind": "error", "phase": "connect", "reason": reason, "evidence": "tb"})
+            return 3
         case "raises":
             write(
                 {"kind": "error", "phase": "build", "reason": "ValueError: bad", "evidence": "tb"}

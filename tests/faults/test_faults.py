@@ -1,6 +1,8 @@
-"""A worker that misbehaves, run through the real launcher code."""
+"""A worker that misbehaves, run through the real code of every runner."""
 
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,131 +13,220 @@ import pytest
 from sweeper.core.folder import TrialFolder
 from sweeper.core.outcome import Crashed, Measured, OutOfMemory, TimedOut
 from sweeper.core.plan import plan
-from sweeper.run.deepspeed_runner import DeepSpeedRunner
-from tests.support import MACHINE, nano
+from sweeper.run import trial_run
+from sweeper.run.launchers import LauncherRunner, deepspeed_command, torchrun_command
+from sweeper.run.warm import WarmRunner
+from tests.support import MACHINE, ROOT, nano
 
-FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+FAKE_WORKER = (str(Path(__file__).with_name("fake_worker.py")),)
+RUNNERS = {
+    "deepspeed": lambda: LauncherRunner(deepspeed_command, FAKE_WORKER),
+    "torchrun": lambda: LauncherRunner(torchrun_command, FAKE_WORKER),
+    "warm": lambda: WarmRunner(FAKE_WORKER),
+}
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    def run(behaviour, *, ranks=1, timeout_seconds=60.0, folder="a 'trial' folder"):
-        monkeypatch.setenv("FAKE_BEHAVIOUR", behaviour)
+class Trials:
+    """Runs the fake worker under one runner, and looks for what is left afterwards."""
+
+    def __init__(self, name, tmp_path, monkeypatch):
+        self.name = name
+        self.folder = TrialFolder(tmp_path / "a 'trial' folder")
+        self._runner = RUNNERS[name]()
+        self._monkeypatch = monkeypatch
+
+    def run(self, behaviour, *, ranks=1, watch=None, **limits):
+        self._monkeypatch.setenv("FAKE_BEHAVIOUR", behaviour)
         planned = plan(nano(**{"hardware.ranks": ranks}), MACHINE).ready
-        spec = replace(planned, timeout_seconds=timeout_seconds)
-        outcome = DeepSpeedRunner(worker=(str(FAKE_WORKER),)).run(
-            spec, TrialFolder(tmp_path / folder)
-        )
-        assert [] == left_over(tmp_path)
-        return outcome
-
-    return run
-
-
-def left_over(tmp_path):
-    """Processes that still know of the trial."""
-    found = []
-    for process in psutil.process_iter():
+        spec = replace(planned, **{"timeout_seconds": 60.0, "hang_seconds": 60.0, **limits})
         try:
-            if process.pid != os.getpid() and str(tmp_path) in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+            return self._runner.run(spec, self.folder, watch)
+        finally:
+            assert [] == self.left_over()
+
+    def left_over(self):
+        """Processes that know of the trial, and shared memory that was not there before."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                words = [*process.cmdline(), process.environ().get("SWEEPER_TRIAL_MARK", "")]
+                if process.pid != os.getpid() and any(str(self.folder.path) in w for w in words):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
 
 
-def test_two_ranks_that_behave_are_measured_and_leave_a_command_that_can_be_pasted(run, tmp_path):
-    outcome = run("well", ranks=2)
-    assert isinstance(outcome, Measured)
+@pytest.fixture(params=RUNNERS)
+def trials(request, tmp_path, monkeypatch):
+    shared_memory = set(os.listdir("/dev/shm"))
+    yield Trials(request.param, tmp_path, monkeypatch)
+    own = [n for n in set(os.listdir("/dev/shm")) - shared_memory if not n.startswith("pym-")]
+    assert [] == own
+
+
+def test_two_ranks_that_behave_are_measured_and_leave_a_command_that_can_be_pasted(trials):
+    outcome = trials.run("well", ranks=2)
+    assert isinstance(outcome, Measured), outcome
     assert 1001 == outcome.measurement.peak_host_resident_bytes
-    command = (tmp_path / "a 'trial' folder" / "command.txt").read_text()
-    assert "-m deepspeed.launcher.runner" in command
+    command = trials.folder.command.read_text()
     assert "DS_ACCELERATOR=cpu" in command
+    assert str(trials.folder.spec.resolve()).replace("'", "'\"'\"'") in command
 
 
-def test_an_exit_without_a_result_is_a_crash(run):
-    outcome = run("no-result")
+def test_an_exit_without_a_result_is_a_crash(trials):
+    outcome = trials.run("no-result")
     assert isinstance(outcome, Crashed)
     assert "in phase warm-up without writing a result" in outcome.reason
 
 
-def test_half_a_result_is_no_result(run):
-    assert isinstance(run("half-a-result"), Crashed)
+def test_half_a_result_is_no_result(trials):
+    assert isinstance(trials.run("half-a-result"), Crashed)
 
 
 @pytest.mark.parametrize("behaviour", ["says-error-and-succeeds", "exits-1-after-its-result"])
-def test_words_and_exit_codes_do_not_undo_a_result(run, behaviour):
-    assert isinstance(run(behaviour), Measured)
+def test_words_and_exit_codes_do_not_undo_a_result(trials, behaviour):
+    assert isinstance(trials.run(behaviour), Measured)
 
 
-def test_a_worker_that_sleeps_for_ever_times_out(run):
-    outcome = run("sleeps", timeout_seconds=8.0)
+def test_a_worker_that_is_not_done_in_time_has_timed_out_in_its_phase(trials):
+    outcome = trials.run("sleeps", timeout_seconds=8.0)
     assert isinstance(outcome, TimedOut)
     assert "warm-up" == outcome.phase
 
 
-def test_a_worker_that_ignores_sigterm_is_gone_afterwards(run):
-    assert isinstance(run("sleeps-and-ignores-sigterm", timeout_seconds=8.0), TimedOut)
+def test_a_worker_without_progress_hangs_and_is_not_waited_for_until_the_deadline(trials):
+    outcome = trials.run("hangs-silently", ranks=2, timeout_seconds=60.0, hang_seconds=7.0)
+    assert isinstance(outcome, TimedOut)
+    assert "hangs" in outcome.reason
 
 
-def test_a_worker_that_is_killed_is_a_crash_in_its_phase(run):
-    outcome = run("kills-itself", ranks=2)
+def test_a_worker_that_makes_progress_slowly_does_not_hang(trials):
+    assert isinstance(trials.run("is-slow-but-alive", hang_seconds=7.0), Measured)
+
+
+def test_a_worker_that_ignores_sigterm_is_gone_afterwards(trials):
+    assert isinstance(trials.run("sleeps-and-ignores-sigterm", timeout_seconds=8.0), TimedOut)
+
+
+def test_a_worker_that_is_killed_is_a_crash_in_its_phase(trials):
+    outcome = trials.run("kills-itself", ranks=2)
     assert isinstance(outcome, Crashed)
     assert "warm-up" in outcome.reason
+
+
+def test_one_rank_of_two_that_is_killed_is_the_one_that_is_named(trials):
+    outcome = trials.run("rank-1-kills-itself", ranks=2)
+    assert isinstance(outcome, Crashed)
+    assert "rank 1 ended in phase warm-up" in outcome.reason
+
+
+def test_a_segmentation_fault_is_a_crash(trials):
+    assert isinstance(trials.run("segfaults"), Crashed)
 
 
 @pytest.mark.parametrize(
     "behaviour", ["leaves-a-grandchild", "leaves-a-grandchild-that-ignores-sigterm"]
 )
-def test_a_grandchild_in_a_session_of_its_own_is_gone_afterwards(run, tmp_path, behaviour):
-    assert isinstance(run(behaviour), Measured)
-    pid = int((tmp_path / "a 'trial' folder" / "grandchild.pid").read_text())
+def test_a_grandchild_in_a_session_of_its_own_is_gone_afterwards(trials, behaviour):
+    assert isinstance(trials.run(behaviour), Measured)
+    pid = int((trials.folder.path / "grandchild.pid").read_text())
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_worker_that_hangs_after_its_result_costs_no_result(run, monkeypatch):
-    monkeypatch.setattr("sweeper.run.deepspeed_runner.LINGER_SECONDS", 1.0)
-    assert isinstance(run("hangs-after-its-result"), Measured)
+def test_a_worker_that_hangs_after_its_result_costs_no_result(trials, monkeypatch):
+    monkeypatch.setattr(trial_run, "LINGER_SECONDS", 1.0)
+    assert isinstance(trials.run("hangs-after-its-result"), Measured)
 
 
-def test_an_oom_on_one_rank_beats_the_connection_error_of_the_other(run):
-    outcome = run("oom-on-rank-1", ranks=2)
+def test_an_oom_on_one_rank_beats_the_connection_error_of_the_other(trials):
+    outcome = trials.run("oom-on-rank-1", ranks=2)
     assert isinstance(outcome, OutOfMemory)
     assert ("host", "build") == (outcome.memory, outcome.phase)
 
 
-def test_a_worker_that_aborts_with_the_allocators_words_ran_out_of_memory(run):
-    outcome = run("aborts-for-memory")
+def test_a_worker_that_aborts_with_the_allocators_words_ran_out_of_memory(trials):
+    outcome = trials.run("aborts-for-memory")
     assert isinstance(outcome, OutOfMemory)
     assert "host" == outcome.memory
 
 
-def test_an_exception_is_a_crash_with_its_evidence(run):
-    outcome = run("raises")
+def test_a_rank_that_the_kernel_killed_for_memory_ran_out_of_it(trials, monkeypatch):
+    kills = iter([3, 4])
+    monkeypatch.setattr(trial_run, "_kernel_oom_kills", lambda: next(kills))
+    outcome = trials.run("kills-itself")
+    assert isinstance(outcome, OutOfMemory)
+    assert "the kernel ran out of memory" in outcome.reason
+
+
+def test_an_exception_is_a_crash_with_its_evidence(trials):
+    outcome = trials.run("raises")
     assert isinstance(outcome, Crashed)
     assert "ValueError: bad" in outcome.reason
     assert "tb" == outcome.evidence
 
 
-def test_a_launcher_that_cannot_start_is_a_crash_that_says_so(run, monkeypatch):
-    monkeypatch.setattr("sys.executable", "/no/such/python")
-    outcome = run("well")
+def test_the_rank_that_failed_first_is_named_not_the_one_that_lost_its_peer(trials):
+    outcome = trials.run("raises-on-rank-1", ranks=2)
     assert isinstance(outcome, Crashed)
-    assert "the launcher cannot start" in outcome.reason
+    assert "ValueError: the cause" in outcome.reason
 
 
-def test_an_interrupt_leaves_no_process(tmp_path, monkeypatch):
-    monkeypatch.setenv("FAKE_BEHAVIOUR", "sleeps")
-    started = time.monotonic()
+def test_a_full_disk_is_a_crash_that_says_so(trials):
+    outcome = trials.run("disk-is-full")
+    assert isinstance(outcome, Crashed)
+    assert "No space left on device" in outcome.reason
 
+
+def test_a_port_in_use_is_a_crash_that_says_so(trials):
+    outcome = trials.run("port-in-use")
+    assert isinstance(outcome, Crashed)
+    assert "address already in use" in outcome.reason
+
+
+def test_a_lock_left_by_a_killed_build_is_gone_before_the_trial(trials, tmp_path, monkeypatch):
+    monkeypatch.setattr(trial_run, "extensions_dir", lambda: tmp_path / "ops")
+    lock = tmp_path / "ops" / "cpu_adam" / "lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    assert isinstance(trials.run("well"), Measured)
+    assert not lock.exists()
+
+
+def test_an_interrupt_leaves_no_process(trials):
     def interrupt(progress):
         assert "warm-up" == progress["phase"]
         raise KeyboardInterrupt
 
+    started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        DeepSpeedRunner(worker=(str(FAKE_WORKER),)).run(
-            plan(nano(), MACHINE).ready, TrialFolder(tmp_path / "trial"), interrupt
-        )
+        trials.run("sleeps", watch=interrupt)
     assert time.monotonic() - started < 100  # it did not wait for the worker's 600 s
-    assert [] == left_over(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["deepspeed", "torchrun"])
+def test_a_launcher_that_cannot_start_is_a_crash_that_says_so(tmp_path, monkeypatch, name):
+    trials = Trials(name, tmp_path, monkeypatch)
+    monkeypatch.setattr("sys.executable", "/no/such/python")
+    outcome = trials.run("well")
+    assert isinstance(outcome, Crashed)
+    assert "the launcher cannot start" in outcome.reason
+
+
+def test_a_rank_ends_by_itself_when_its_study_is_gone(tmp_path):
+    study = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    rank = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from sweeper.worker.orphan import end_with_the_study; import time;"
+            "end_with_the_study(); print(flush=True); time.sleep(600)",
+        ],
+        env={**os.environ, "SWEEPER_STUDY_PID": str(study.pid), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    )
+    rank.stdout.readline()
+    study.kill()
+    study.wait()
+    assert 143 == rank.wait(timeout=30)

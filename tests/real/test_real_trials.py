@@ -16,8 +16,8 @@ import torch
 from sweeper.core.folder import StudyFolder, TrialFolder
 from sweeper.core.outcome import Infeasible, Measured, OutOfMemory, TimedOut, reason_of
 from sweeper.core.plan import plan
-from sweeper.run.deepspeed_runner import DeepSpeedRunner
 from sweeper.run.ops import ensure_ops
+from sweeper.run.runners import runner
 from tests.support import MACHINE, environment, nano, run_sweeper, sweeper_command
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
@@ -34,7 +34,7 @@ def built_ops():
 
 def trial(folder, **changes):
     spec = plan(nano(**changes), MACHINE).ready
-    return DeepSpeedRunner().run(spec, TrialFolder(folder))
+    return runner("warm").run(spec, TrialFolder(folder))
 
 
 SAME_TRAINING = {
@@ -120,7 +120,12 @@ def test_a_token_file_is_what_is_trained_on(tmp_path):
     numpy.tile(numpy.arange(4, dtype=numpy.uint16), 5000).tofile(path)
     outcome = trial(
         tmp_path / "trial",
-        **{"workload.tokens_file": str(path), "optimizer.lr": 0.01, "measure.measured_steps": 8},
+        **{
+            "workload.tokens_file": str(path),
+            "optimizer.lr": 0.01,
+            "measure.min_steps": 8,
+            "measure.max_steps": 8,
+        },
     )
     seen = outcome.measurement.losses
     assert seen[-1] < 0.75 * seen[0]  # four tokens in a circle are quickly learnt
@@ -140,7 +145,8 @@ def test_a_trial_that_takes_too_long_has_timed_out(tmp_path):
     outcome = trial(
         tmp_path,
         **{
-            "measure.measured_steps": 1_000_000,
+            "measure.max_steps": 1_000_000,
+            "measure.interval": 0.0,
             "measure.max_seconds": 1e6,
             "launch.timeout_seconds": 25.0,
         },
@@ -150,7 +156,12 @@ def test_a_trial_that_takes_too_long_has_timed_out(tmp_path):
 
 
 def test_a_loss_that_is_no_number_has_diverged(tmp_path):
-    changes = {"optimizer.lr": 1e30, "optimizer.gradient_clipping": 0.0, "measure.warmup_steps": 5}
+    changes = {
+        "optimizer.lr": 1e30,
+        "optimizer.gradient_clipping": 0.0,
+        "measure.max_warmup_steps": 5,
+        "measure.settled_within": 0.0,
+    }
     outcome = trial(tmp_path, **changes)
     assert "diverged: the loss became nan" in f"diverged: {reason_of(outcome)}", outcome
     assert type(outcome).__name__ == "Diverged"

@@ -3,6 +3,7 @@ import statistics
 
 import pytest
 
+from sweeper.core.equivalence import best_trial
 from sweeper.core.measurement import median_absolute_deviation
 from sweeper.core.outcome import (
     Crashed,
@@ -16,7 +17,7 @@ from sweeper.core.outcome import (
     outcome_to_json,
     reason_of,
 )
-from sweeper.core.trial import Trial, best_trial
+from sweeper.core.trial import Trial
 from tests.support import measured, trial_of
 
 EVERY_KIND = [

@@ -3,7 +3,7 @@ import pytest
 from sweeper.core.memory_errors import memory_reason, memory_that_ran_out
 from sweeper.core.outcome import Crashed, Diverged, Measured, OutOfMemory, TimedOut, Unsupported
 from sweeper.core.plan import plan
-from sweeper.run.ranks import RanksReport, outcome_of
+from sweeper.run.ranks import Ending, RanksReport, outcome_of
 from tests.support import MACHINE, nano
 
 SPEC = plan(nano(**{"hardware.ranks": 2}), MACHINE).ready
@@ -17,6 +17,9 @@ def result(kind="measured", rank=0, **more):
             "warmup_step_seconds": [9.0],
             "skipped_steps": 0,
             "losses": [6.0, 5.0, 4.0, 3.0],
+            "breakdown_seconds": {"forward": [0.5], "rest": [0.1]},
+            "flops_per_step": 1e9,
+            "memory": {"steady": {"host_peak_resident_bytes": 100}},
             "peak_device_allocated_bytes": None,
             "peak_device_reserved_bytes": None,
             "peak_host_resident_bytes": 100,
@@ -31,7 +34,7 @@ def outcome(first, second, **more):
     facts = {
         "phases": ["measure", "measure"],
         "exit_code": 1,
-        "deadline_passed": False,
+        "ending": Ending.BY_ITSELF,
         "kernel_killed": False,
         "log_tail": "",
     }
@@ -69,7 +72,7 @@ def test_the_allocators_line_is_said_in_plain_words():
 
 def test_an_oom_beats_a_deadline():
     out_of_memory = result("out-of-memory", rank=1, memory="device")
-    assert isinstance(outcome(None, out_of_memory, deadline_passed=True), OutOfMemory)
+    assert isinstance(outcome(None, out_of_memory, ending=Ending.DEADLINE), OutOfMemory)
 
 
 def test_measured_on_all_ranks_is_measured_whatever_the_exit_code_and_the_log():
@@ -84,7 +87,7 @@ def test_a_missing_result_is_a_crash_even_with_exit_code_0():
 
 
 def test_a_deadline_is_told_with_the_phase_of_the_rank_that_was_missing():
-    timed_out = outcome(result(), None, deadline_passed=True, phases=["measure", "build"])
+    timed_out = outcome(result(), None, ending=Ending.DEADLINE, phases=["measure", "build"])
     assert isinstance(timed_out, TimedOut)
     assert "build" == timed_out.phase
     assert "120 s" in timed_out.reason
@@ -131,3 +134,16 @@ def test_a_launcher_that_ended_before_any_rank_says_so():
     crashed = outcome(None, None, phases=["start", "start"], log_tail="no GPU resources available")
     assert "the launcher ended before any rank started" in crashed.reason
     assert "no GPU resources" in crashed.reason
+
+
+def test_a_hang_is_told_apart_from_a_deadline():
+    hung = outcome(result(), None, ending=Ending.NO_PROGRESS)
+    assert isinstance(hung, TimedOut)
+    assert "hangs: no rank made progress" in hung.reason
+
+
+def test_the_breakdown_is_the_slowest_ranks_and_every_ranks_ledger_is_kept():
+    slow = result(rank=1, breakdown_seconds={"forward": [0.9], "rest": [0.05]})
+    m = outcome(result(), slow).measurement
+    assert {"forward": (0.9,), "rest": (0.1,)} == m.breakdown_seconds
+    assert 2 == len(m.memory)

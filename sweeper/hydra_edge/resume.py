@@ -1,0 +1,86 @@
+"""Going on with a study that was ended: what it was, what has changed, what is left over."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweeper.core.folder import StudyFolder, read_json
+from sweeper.core.space import Point
+from sweeper.errors import UsageError
+from sweeper.run.processes import Family
+
+# A machine of the same kind is as good; the rest decides what a number means.
+_NOT_COMPARED = ("host",)
+_COMPARED_CONFIG = ("model", "workload", "optimizer", "hardware", "measure")
+
+
+def original_arguments(typed: str) -> list[str]:
+    """The command line that made the study in the folder ``typed``, so that it goes on there.
+
+    Raises UsageError where there is no study.
+    """
+    folder = StudyFolder(Path(typed))
+    study = read_study(folder)
+    if study is None or "arguments" not in study:
+        raise UsageError(
+            f"resume={typed}: there is no study in this folder; type resume=results/<study>"
+        )
+    kept = [a for a in study["arguments"] if not a.startswith("hydra.sweep.dir=")]
+    return [*kept, f"hydra.sweep.dir='{folder.path}'", "hydra.sweeper.resume=true"]
+
+
+def read_study(folder: StudyFolder) -> dict[str, Any] | None:
+    """What study.yaml holds; None where there is none."""
+    try:
+        loaded = yaml.safe_load(folder.study.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return loaded if isinstance(loaded, dict) else None
+
+
+def check_unchanged(
+    folder: StudyFolder, config: Mapping[str, Any], environment: Mapping[str, Any]
+) -> None:
+    """Raises UsageError naming what has changed since the study began: its numbers would not compare."""
+    study = read_study(folder) or {}
+    changes = [
+        *_changes(study.get("environment", {}), environment, _NOT_COMPARED),
+        *(
+            change
+            for group in _COMPARED_CONFIG
+            for change in _changes(
+                study.get("config", {}).get(group, {}), config.get(group, {}), (), f"{group}."
+            )
+        ),
+    ]
+    if changes:
+        raise UsageError(
+            f"{folder.path} was measured under other conditions: {'; '.join(changes)}; type "
+            f"{' '.join(['python -m sweeper', *study.get('arguments', [])])} "
+            f"hydra.sweeper.warm_start={folder.path} for a new study that learns from it"
+        )
+
+
+def clear_unfinished(folder: StudyFolder) -> Point | None:
+    """Ends what is left of the trial in flight and removes its files; returns what it was trying."""
+    pending: Point | None = None
+    for trial in folder.unfinished():
+        Family(trial.mark, list).end()
+        document = read_json(trial.pending)
+        if isinstance(document, dict):
+            pending = document["point"]
+        shutil.rmtree(trial.path)
+    return pending
+
+
+def _changes(
+    before: Mapping[str, Any], now: Mapping[str, Any], left_out: Sequence[str], prefix: str = ""
+) -> Iterator[str]:
+    for name in dict.fromkeys([*before, *now]):
+        if name not in left_out and before.get(name) != now.get(name):
+            yield f"{prefix}{name} was {before.get(name)}, is {now.get(name)}"

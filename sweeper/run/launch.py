@@ -1,0 +1,77 @@
+"""What every way of starting ranks needs: their environment, their devices, a free port."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sweeper.core.spec import TrialSpec
+from sweeper.places import extensions_dir, import_root
+
+STUDY_PID = "SWEEPER_STUDY_PID"  # a rank ends when this process is gone
+
+
+def trial_environment(spec: TrialSpec) -> dict[str, str]:
+    """What a trial needs beside the user's own environment."""
+    search_path = [str(import_root()), os.environ.get("PYTHONPATH", "")]
+    # The op builders look for ninja on PATH; it is installed beside this interpreter.
+    programs = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    environment = {
+        "DS_ACCELERATOR": spec.accelerator,
+        "TORCH_EXTENSIONS_DIR": str(extensions_dir()),
+        "PYTHONPATH": os.pathsep.join(filter(None, search_path)),
+        "PATH": os.pathsep.join(filter(None, programs)),
+    }
+    if spec.accelerator == "cpu":
+        environment["LOCAL_SIZE"] = str(spec.ranks)  # how many devices DeepSpeed takes the CPU for
+    if spec.accelerator == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        environment["OMP_NUM_THREADS"] = str(threads_for_each_rank(spec))
+    return environment
+
+
+def threads_for_each_rank(spec: TrialSpec) -> int:
+    """An equal share of the cores that this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) // spec.ranks)
+
+
+def rank_environment(spec: TrialSpec, rank: int, port: int) -> dict[str, str]:
+    """What torch.distributed reads, where no launcher sets it; one node."""
+    environment = {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(spec.ranks),
+        "LOCAL_SIZE": str(spec.ranks),
+        "LOCAL_WORLD_SIZE": str(spec.ranks),
+        "CROSS_RANK": "0",
+        "CROSS_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    if spec.accelerator == "cuda":
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(device_ids(spec))
+    return environment
+
+
+def device_ids(spec: TrialSpec) -> list[str]:
+    """The first of the devices that this process may see, one for each rank."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    ids = visible.split(",") if visible else [str(n) for n in range(spec.ranks)]
+    return ids[: spec.ranks]
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def pasteable(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """A shell line that runs the command in the environment."""
+    settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
+    return f"{settings} {shlex.join(command)}\n"

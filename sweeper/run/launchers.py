@@ -1,0 +1,72 @@
+"""Trials under a launcher: ``deepspeed`` or ``torchrun``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from sweeper.core.folder import TrialFolder, write_text
+from sweeper.core.outcome import Outcome
+from sweeper.core.spec import TrialSpec
+from sweeper.run.launch import STUDY_PID, device_ids, free_port, pasteable, trial_environment
+from sweeper.run.processes import ProcessGroup
+from sweeper.run.trial_run import Watcher, run_processes
+
+WORKER = ("--module", "sweeper.worker")
+
+
+class LauncherRunner:
+    """``command`` gives the launcher's command line for a specification and a free port.
+
+    ``worker`` is what it starts on each rank: ``--module`` and a module's name, or a script.
+    """
+
+    def __init__(
+        self,
+        command: Callable[[TrialSpec, int], list[str]],
+        worker: tuple[str, ...] = WORKER,
+    ) -> None:
+        self._command = command
+        self._worker = worker
+
+    def run(self, spec: TrialSpec, folder: TrialFolder, watch: Watcher | None = None) -> Outcome:
+        environment = trial_environment(spec)
+        command = [*self._command(spec, free_port()), *self._worker, str(folder.spec.resolve())]
+        write_text(folder.command, pasteable(command, environment))
+
+        def start() -> ProcessGroup:
+            return ProcessGroup(
+                command,
+                environment={**os.environ, **environment, STUDY_PID: str(os.getpid())},
+                stdout=folder.stdout,
+                stderr=folder.stderr,
+                mark=folder.mark,
+            )
+
+        return run_processes(spec, folder, start, watch)
+
+    def close(self) -> None:
+        """Nothing is kept between trials."""
+
+
+def deepspeed_command(spec: TrialSpec, port: int) -> list[str]:
+    """The real ``deepspeed`` launcher on this machine."""
+    devices = [f"--num_gpus={spec.ranks}"]
+    if spec.accelerator == "cuda" and os.environ.get("CUDA_VISIBLE_DEVICES"):
+        # It drops CUDA_VISIBLE_DEVICES when --num_gpus is given: name the devices.
+        devices = [f"--include=localhost:{','.join(device_ids(spec))}"]
+    return [
+        *(sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile=none"),
+        *devices,
+        *(f"--master_port={port}", "--no_local_rank"),
+    ]
+
+
+def torchrun_command(spec: TrialSpec, port: int) -> list[str]:
+    """``torchrun`` on this machine."""
+    return [
+        *(sys.executable, "-m", "torch.distributed.run", "--nnodes=1"),
+        *(f"--nproc_per_node={spec.ranks}", "--rdzv_backend=c10d"),
+        *(f"--rdzv_endpoint=127.0.0.1:{port}", f"--rdzv_id=sweeper-{port}"),
+    ]

@@ -1,0 +1,159 @@
+"""One trial from specification to outcome, whatever its processes are started with."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from sweeper.core.folder import TrialFolder, read_json, write_json
+from sweeper.core.outcome import Crashed, Outcome
+from sweeper.core.spec import TrialSpec
+from sweeper.places import extensions_dir
+from sweeper.run.ops import clear_stale_locks
+from sweeper.run.processes import Processes
+from sweeper.run.ranks import LOG_TAIL_LINES, Ending, RanksReport, outcome_of
+
+POLL_SECONDS = 0.05
+# All ranks have written, but what started them has not ended: the deepspeed launcher looks once a second.
+LINGER_SECONDS = 15.0
+# A rank that makes no step for so many times its longest one so far hangs.
+HANG_FACTOR = 20.0
+
+Watcher = Callable[[Mapping[str, Any]], None]
+
+
+class TrialRunner(Protocol):
+    """Specification in, outcome out; the processes are gone when ``run`` returns or raises."""
+
+    def run(self, spec: TrialSpec, folder: TrialFolder, watch: Watcher | None = None) -> Outcome:
+        """``watch`` is called with rank 0's progress whenever it changes."""
+
+    def close(self) -> None:
+        """Ends what the runner keeps between trials."""
+
+
+def run_processes(
+    spec: TrialSpec,
+    folder: TrialFolder,
+    start: Callable[[], Processes],
+    watch: Watcher | None,
+) -> Outcome:
+    """Writes the specification, starts, waits, ends, and judges by what the ranks wrote."""
+    write_json(folder.spec, spec.to_json())
+    write_json(folder.ds_config, spec.ds_config)
+    clear_stale_locks(extensions_dir())
+    oom_kills_before = _kernel_oom_kills()
+    try:
+        processes = start()
+    except OSError as error:
+        return Crashed(
+            reason=f"the launcher cannot start: {error}", evidence=str(error), exit_code=None
+        )
+    try:
+        ending = _wait(processes, spec, folder, watch)
+        exit_code = processes.exit_code
+    finally:
+        stuck = processes.end()
+    ranks = range(spec.ranks)
+    return outcome_of(
+        RanksReport(
+            results=[_result(folder, rank) for rank in ranks],
+            phases=[_phase(folder, rank) for rank in ranks],
+            exit_code=exit_code,
+            ending=ending,
+            kernel_killed=_kernel_oom_kills() > oom_kills_before,
+            log_tail=_log_tail(folder.stderr),
+            stuck_processes=stuck,
+        ),
+        spec,
+    )
+
+
+def _wait(
+    processes: Processes, spec: TrialSpec, folder: TrialFolder, watch: Watcher | None
+) -> Ending:
+    """Until the processes ended, or all ranks wrote; or until the deadline, or too long without progress."""
+    started = time.monotonic()
+    complete_since: float | None = None
+    pulse = _Pulse(folder, spec, started)
+    seen: Any = None
+    while processes.exit_code is None:
+        now = time.monotonic()
+        if complete_since is None and all(
+            folder.result(rank).exists() for rank in range(spec.ranks)
+        ):
+            complete_since = now
+        if complete_since is not None:
+            if now > complete_since + LINGER_SECONDS:
+                return Ending.BY_ITSELF
+        elif now > started + spec.timeout_seconds:
+            return Ending.DEADLINE
+        elif pulse.has_stopped(now):
+            return Ending.NO_PROGRESS
+        progress = read_json(folder.progress(0))
+        if watch is not None and progress is not None and progress != seen:
+            seen = progress
+            watch(progress)
+        time.sleep(POLL_SECONDS)
+    return Ending.BY_ITSELF
+
+
+class _Pulse:
+    """Whether any rank still makes progress, told by its progress files' times of change."""
+
+    def __init__(self, folder: TrialFolder, spec: TrialSpec, now: float) -> None:
+        self._files = [folder.progress(rank) for rank in range(spec.ranks)]
+        self._hang_seconds = spec.hang_seconds
+        self._stamps: list[int] = []
+        self._last_change = now
+        self._longest_gap = 0.0
+
+    def has_stopped(self, now: float) -> bool:
+        stamps = [_modified_ns(path) for path in self._files]
+        if stamps != self._stamps:
+            if self._stamps:
+                self._longest_gap = max(self._longest_gap, now - self._last_change)
+            self._stamps, self._last_change = stamps, now
+        patience = max(self._hang_seconds, HANG_FACTOR * self._longest_gap)
+        return now - self._last_change > patience
+
+
+def _modified_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _log_tail(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
+
+
+def _result(folder: TrialFolder, rank: int) -> Mapping[str, Any] | None:
+    document = read_json(folder.result(rank))
+    return document if isinstance(document, dict) and "kind" in document else None
+
+
+def _phase(folder: TrialFolder, rank: int) -> str:
+    document = read_json(folder.progress(rank))
+    return str(document["phase"]) if isinstance(document, dict) and "phase" in document else "start"
+
+
+def _kernel_oom_kills() -> int:
+    """How often the kernel has killed a process for want of memory: in this control group, else at all."""
+    for path, name in (
+        (Path("/sys/fs/cgroup/memory.events"), "oom_kill "),
+        (Path("/proc/vmstat"), "oom_kill "),
+    ):
+        with contextlib.suppress(OSError):
+            for line in path.read_text().splitlines():
+                if line.startswith(name):
+                    return int(line.split()[1])
+    return 0
