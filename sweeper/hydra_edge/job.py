@@ -13,6 +13,8 @@ from sweeper.core.plan import Plan, memory_limit_bytes, plan
 from sweeper.core.settings import Settings
 from sweeper.core.space import Point
 from sweeper.core.trial import Trial
+from sweeper.run.exclusive import device_memory_used, exclusive, wait_until_drained
+from sweeper.run.launch import device_ids
 from sweeper.run.ops import ensure_ops
 from sweeper.run.runners import runner
 from sweeper.terminal import Terminal
@@ -54,9 +56,13 @@ def run_trial(
         )
     spec = planned.ready
     ensure_ops(spec.ops, accelerator=spec.accelerator, say=terminal.say)
-    started_at, start = time.time(), time.monotonic()
-    with terminal.trial_in_hand(number, overrides) as watch:
-        outcome = runner(settings.launch.runner).run(spec, folder, watch)
+    devices = ["cpu"] if spec.accelerator == "cpu" else device_ids(spec)
+    with exclusive(devices, terminal.say):
+        used_before = device_memory_used(devices)
+        started_at, start = time.time(), time.monotonic()
+        with terminal.trial_in_hand(number, overrides) as watch:
+            outcome = runner(settings.launch.runner).run(spec, folder, watch)
+        wall_seconds = time.monotonic() - start
     trial = Trial(
         number=number,
         key=planned.key,
@@ -67,10 +73,11 @@ def run_trial(
         memory_limit_bytes=spec.memory_limit_bytes,
         outcome=outcome,
         started_at=started_at,
-        wall_seconds=time.monotonic() - start,
+        wall_seconds=wall_seconds,
         environment=(read_json(folder.result(0)) or {}).get("environment", {}),
     )
     write_json(folder.trial, trial.to_json())
+    wait_until_drained(used_before, terminal.say, sleep=time.sleep)
     return trial
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from sweeper.core.equivalence import loss_differences
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Measured
 from sweeper.core.trial import Trial
@@ -40,6 +41,7 @@ def draw_figures(
         drawn["Throughput by ZeRO stage and micro-batch"] = _save(
             folder / "throughput_stage_micro_batch.png", _stage_micro_batch, measured
         )
+        drawn["Loss of each optimizer step"] = _save(folder / "losses.png", _losses, trials)
         drawn["Best so far"] = _save(folder / "best_so_far.png", _best_so_far, trials)
     if importances:
         drawn["Importance of each option for throughput"] = _save(
@@ -150,6 +152,25 @@ def _stage_micro_batch(axes: Axes, measured: Sequence[tuple[Trial, Measurement]]
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=8, loc="best")
     axes.set_title("Throughput by ZeRO stage and micro-batch (dots are trials, lines the best)")
+
+
+def _losses(axes: Axes, trials: Sequence[Trial]) -> None:
+    differences = loss_differences(trials)
+    for trial in trials:
+        if not isinstance(trial.outcome, Measured):
+            continue
+        losses = trial.outcome.measurement.losses
+        steps = range(1, len(losses) + 1)
+        difference = differences.get(trial.number)
+        if difference is not None and difference.trains_differently:
+            axes.plot(steps, losses, "-x", color="crimson", label=f"trial {trial.number} differs")
+        else:
+            axes.plot(steps, losses, color="#4269d0", alpha=0.4)
+    axes.plot([], [], color="#4269d0", label="trials that train alike")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="optimizer step", ylabel="loss")
+    axes.legend(fontsize=8)
+    axes.set_title("Loss of each optimizer step, all trials on the same batches")
 
 
 def _best_so_far(axes: Axes, trials: Sequence[Trial]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeper.core.equivalence import best_trial
+from sweeper.core.equivalence import best_trial, loss_differences
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Measured, kind_of, reason_of
 from sweeper.core.quantities import format_bytes, format_rate
@@ -30,6 +30,7 @@ def report_markdown(
         _answer(trials, best, root),
         _ranking(trials),
         _failures(trials),
+        _different(trials),
         _pictures(figures, root),
         _trust(trials, study, stop_reason),
     ]
@@ -106,7 +107,17 @@ def _comparison(baseline: Trial, best: Trial) -> list[str]:
         )
 
     head = ("", "tokens/s (median ± MAD)", "samples/s", "step (s)", "peak memory")
-    return _table(head, [("baseline", *cells(baseline)), (f"trial {best.number}", *cells(best))])
+    lines = _table(head, [("baseline", *cells(baseline)), (f"trial {best.number}", *cells(best))])
+    parts = [_measurement(trial).breakdown for trial in (baseline, best)]
+    if all(parts):
+        names = [name for name in ("forward", "backward", "optimizer", "rest") if name in parts[0]]
+        rows = [
+            (who, *(f"{part.get(name, 0.0):.3g}" for name in names))
+            for who, part in zip(("baseline", f"trial {best.number}"), parts, strict=True)
+        ]
+        lines += ["", "Where a step's seconds go (measured apart, with synchronisation):", ""]
+        lines += _table(("", *names), rows)
+    return lines
 
 
 def _ranking(trials: Sequence[Trial]) -> str:
@@ -146,6 +157,27 @@ def _failures(trials: Sequence[Trial]) -> str:
     )
 
 
+def _different(trials: Sequence[Trial]) -> str:
+    found = {n: d for n, d in loss_differences(trials).items() if d.trains_differently}
+    if not found:
+        return ""
+    rows = [
+        (f"[{n}](trials/{n:04d}/)", f"{d.largest:.2%}", str(d.step), f"{d.tolerance:.2%}")
+        for n, d in found.items()
+    ]
+    reference = next(iter(found.values())).reference
+    return "\n".join(
+        [
+            "## Trains differently",
+            "",
+            f"These were fast or slow at something else: on the same batches their losses differ from trial "
+            f"{reference}'s by more than the arithmetic explains. They cannot win.",
+            "",
+            *_table(("trial", "largest difference", "in step", "tolerance"), rows),
+        ]
+    )
+
+
 def _pictures(figures: Mapping[str, Path], root: Path) -> str:
     if not figures:
         return ""
@@ -161,8 +193,8 @@ def _trust(trials: Sequence[Trial], study: Mapping[str, Any], stop_reason: str) 
     if measured:
         settings, m = measured[0].settings, _measurement(measured[0])
         lines.append(
-            f"* Each trial trains `{settings.get('model.name', settings.get('model._target_'))}` under the "
-            f"DeepSpeed launcher on {_ranks(measured[0])}: optimizer steps until "
+            f"* Each trial trains `{settings.get('model.name', settings.get('model._target_'))}` started by "
+            f"`launch={settings.get('launch.runner')}` on {_ranks(measured[0])}: optimizer steps until "
             f"their time has settled ({len(m.warmup_step_seconds)} in trial {measured[0].number}), then timed ones until the "
             f"median is known to {float(settings['measure.interval']):.0%} or {settings['measure.max_seconds']:g} s are over ({len(m.step_seconds)}), of {m.samples_per_step} samples "
             f"({m.tokens_per_step} tokens), the same batches for every trial. A step's time is that of "
@@ -172,6 +204,18 @@ def _trust(trials: Sequence[Trial], study: Mapping[str, Any], stop_reason: str) 
         "* ± is the median absolute deviation over the measured steps of one trial. Each candidate "
         "ran once: differences of that size are noise."
     )
+    if differences := loss_differences(trials):
+        largest = max(d.largest for d in differences.values())
+        lines.append(
+            f"* Losses of {len(differences)} trials were compared with those of trial "
+            f"{next(iter(differences.values())).reference}, step by step: the largest difference is {largest:.2%}."
+        )
+    thrashing = [t.number for t in measured if _measurement(t).alloc_retries]
+    if thrashing:
+        lines.append(
+            f"* Fits but thrashes (allocations were tried again after a flush): trials "
+            f"{', '.join(map(str, thrashing))}."
+        )
     lines.append(f"* The study ended because {_one_line(stop_reason)}.")
     kinds: dict[str, int] = {}
     for trial in trials:

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from sweeper.core.equivalence import LossDifference, loss_differences
+from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Measured, kind_of, reason_of
 from sweeper.core.trial import Trial
+from sweeper.report.utilization import model_flops_utilization
 
 # Always shown, whether or not they vary; what else varies comes behind them.
 MAIN_SETTINGS = (
@@ -19,11 +22,21 @@ MAIN_SETTINGS = (
     "checkpointing.mode",
 )
 
+PARTS = ("forward", "backward", "optimizer", "rest")
+LEDGER = (
+    "device_peak_active_bytes",
+    "device_used_bytes",
+    "host_proportional_bytes",
+    "host_locked_bytes",
+    "cgroup_peak_bytes",
+)
+
 
 def trials_table(trials: Sequence[Trial]) -> pd.DataFrame:
     """One row for each trial; rates per second, memory in bytes of the worst rank, NaN where unknown."""
     settings = (*MAIN_SETTINGS, *other_varying_settings(trials))
-    return pd.DataFrame([_row(trial, settings) for trial in trials])
+    differences = loss_differences(trials)
+    return pd.DataFrame([_row(t, settings, differences.get(t.number)) for t in trials])
 
 
 def other_varying_settings(trials: Sequence[Trial]) -> list[str]:
@@ -38,7 +51,16 @@ def other_varying_settings(trials: Sequence[Trial]) -> list[str]:
     ]
 
 
-def _row(trial: Trial, settings: Sequence[str]) -> dict[str, object]:
+def _largest(m: Measurement, name: str) -> int | None:
+    """Over ranks and phases."""
+    values = [phase.get(name) for rank in m.memory for phase in rank.values()]
+    known = [value for value in values if value is not None]
+    return max(known) if known else None
+
+
+def _row(
+    trial: Trial, settings: Sequence[str], difference: LossDifference | None
+) -> dict[str, object]:
     row: dict[str, object] = {
         "trial": trial.number,
         "outcome": kind_of(trial.outcome),
@@ -49,12 +71,22 @@ def _row(trial: Trial, settings: Sequence[str]) -> dict[str, object]:
     row |= {
         "tokens_per_second_median": m and m.tokens_per_second,
         "tokens_per_second_mad": m and m.tokens_per_second_mad,
+        "tokens_per_second_low": m and m.tokens_per_second_interval.low,
+        "tokens_per_second_high": m and m.tokens_per_second_interval.high,
         "samples_per_second_median": m and m.samples_per_second,
         "step_seconds_median": m and m.median_step_seconds,
         "measured_steps": m and len(m.step_seconds),
+        "skipped_steps": m and m.skipped_steps,
+        **{f"{part}_seconds": m and m.breakdown.get(part) for part in PARTS},
+        "tflops_per_device": m and m.tflops_per_device,
+        "mfu": model_flops_utilization(trial),
+        "loss_difference": difference and difference.largest,
+        "trains_differently": difference and difference.trains_differently,
         "peak_device_allocated_bytes": m and m.peak_device_allocated_bytes,
         "peak_device_reserved_bytes": m and m.peak_device_reserved_bytes,
         "peak_host_resident_bytes": m and m.peak_host_resident_bytes,
+        **{name: m and _largest(m, name) for name in LEDGER},
+        "alloc_retries": m and m.alloc_retries,
         "wall_seconds": trial.wall_seconds,
         "notes": "; ".join(trial.notes),
         "overrides": " ".join(trial.overrides),

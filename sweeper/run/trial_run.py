@@ -114,7 +114,7 @@ class _Pulse:
     def has_stopped(self, now: float) -> bool:
         stamps = [_modified_ns(path) for path in self._files]
         if stamps != self._stamps:
-            if self._stamps:
+            if any(self._stamps):  # not the time that it took to start
                 self._longest_gap = max(self._longest_gap, now - self._last_change)
             self._stamps, self._last_change = stamps, now
         patience = max(self._hang_seconds, HANG_FACTOR * self._longest_gap)

@@ -11,12 +11,20 @@ _UNLIMITED = resource.RLIM_INFINITY
 # File-backed pages (the libraries' code) that the process had which this one was forked from. A fork
 # maps them again only when it touches them; a rank that starts by itself has them resident.
 _inherited_file_bytes = 0
+_not_touched_again_bytes: int | None = None
 
 
 def remember_file_pages() -> None:
     """Called once in the process that ranks are forked from."""
     global _inherited_file_bytes
     _inherited_file_bytes = status_bytes("RssFile") or 0
+
+
+def count_file_pages_from_here() -> None:
+    """Called when the engine stands: what a fork touches from here on it had not inherited."""
+    global _not_touched_again_bytes
+    own = status_bytes("RssFile") or 0
+    _not_touched_again_bytes = max(_inherited_file_bytes - own, 0)
 
 
 def limit_host_memory(limit_bytes: int) -> None:
@@ -69,4 +77,8 @@ def status_bytes(field: str) -> int | None:
 
 
 def _file_bytes() -> int:
-    return max(status_bytes("RssFile") or 0, _inherited_file_bytes)
+    """Resident file-backed pages, as of a rank started by itself."""
+    own = status_bytes("RssFile") or 0
+    if _not_touched_again_bytes is None:
+        return max(own, _inherited_file_bytes)
+    return own + _not_touched_again_bytes

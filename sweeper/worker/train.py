@@ -20,7 +20,7 @@ from sweeper.places import models_dir
 from sweeper.worker.batches import Batches
 from sweeper.worker.failures import UnsupportedHere
 from sweeper.worker.ledger import Ledger
-from sweeper.worker.limits import limit_host_memory
+from sweeper.worker.limits import count_file_pages_from_here, limit_host_memory
 from sweeper.worker.machine import environment
 from sweeper.worker.ops import adopt_built_ops
 from sweeper.worker.progress import Progress
@@ -51,6 +51,7 @@ def train(spec: TrialSpec, progress: Progress) -> dict[str, Any]:
         spec, vocab_size=model.vocab_size, rank=dist.get_rank(), device=str(engine.device)
     )
     ledger.close("build")
+    count_file_pages_from_here()
 
     steps = Steps(engine, batches, progress)
     try:

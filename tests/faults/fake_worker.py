@@ -93,6 +93,11 @@ def behave(behaviour: str) -> int:
         case "aborts-for-memory":
             print("terminate called\n  what():  std::bad_alloc", file=sys.stderr, flush=True)
             os.abort()
+        case "sleeps-at-third":
+            if len(Path("runs.log").read_text().splitlines()) == 3:
+                Path("third").touch()
+                time.sleep(600)
+            write(MEASURED)
         case "hangs-silently":
             if RANK == 1:
                 write(MEASURED)

@@ -58,31 +58,49 @@ class Trials:
         return found
 
 
-@pytest.fixture(params=RUNNERS)
-def trials(request, tmp_path, monkeypatch):
+@pytest.fixture
+def made(tmp_path, monkeypatch):
     shared_memory = set(os.listdir("/dev/shm"))
-    yield Trials(request.param, tmp_path, monkeypatch)
+    yield lambda name: Trials(name, tmp_path, monkeypatch)
     own = [n for n in set(os.listdir("/dev/shm")) - shared_memory if not n.startswith("pym-")]
     assert [] == own
 
 
-def test_two_ranks_that_behave_are_measured_and_leave_a_command_that_can_be_pasted(trials):
-    outcome = trials.run("well", ranks=2)
+@pytest.fixture(params=["warm", "deepspeed", "torchrun"])
+def every(request, made):
+    """Every runner, in every run of the tests."""
+    return made(request.param)
+
+
+@pytest.fixture(
+    params=[
+        "warm",
+        pytest.param("deepspeed", marks=pytest.mark.slow),
+        pytest.param("torchrun", marks=pytest.mark.slow),
+    ]
+)
+def trials(request, made):
+    """Every runner too; the slow ones in `make test-faults`."""
+    return made(request.param)
+
+
+def test_two_ranks_that_behave_are_measured_and_leave_a_command_that_can_be_pasted(every):
+    outcome = every.run("well", ranks=2)
     assert isinstance(outcome, Measured), outcome
     assert 1001 == outcome.measurement.peak_host_resident_bytes
-    command = trials.folder.command.read_text()
+    command = every.folder.command.read_text()
     assert "DS_ACCELERATOR=cpu" in command
-    assert str(trials.folder.spec.resolve()).replace("'", "'\"'\"'") in command
+    assert str(every.folder.spec.resolve()).replace("'", "'\"'\"'") in command
 
 
-def test_an_exit_without_a_result_is_a_crash(trials):
-    outcome = trials.run("no-result")
+def test_an_exit_without_a_result_is_a_crash(every):
+    outcome = every.run("no-result")
     assert isinstance(outcome, Crashed)
     assert "in phase warm-up without writing a result" in outcome.reason
 
 
-def test_half_a_result_is_no_result(trials):
-    assert isinstance(trials.run("half-a-result"), Crashed)
+def test_half_a_result_is_no_result(every):
+    assert isinstance(every.run("half-a-result"), Crashed)
 
 
 @pytest.mark.parametrize("behaviour", ["says-error-and-succeeds", "exits-1-after-its-result"])
@@ -90,8 +108,8 @@ def test_words_and_exit_codes_do_not_undo_a_result(trials, behaviour):
     assert isinstance(trials.run(behaviour), Measured)
 
 
-def test_a_worker_that_is_not_done_in_time_has_timed_out_in_its_phase(trials):
-    outcome = trials.run("sleeps", timeout_seconds=8.0)
+def test_a_worker_that_is_not_done_in_time_has_timed_out_in_its_phase(every):
+    outcome = every.run("sleeps", timeout_seconds=8.0)
     assert isinstance(outcome, TimedOut)
     assert "warm-up" == outcome.phase
 
@@ -106,12 +124,12 @@ def test_a_worker_that_makes_progress_slowly_does_not_hang(trials):
     assert isinstance(trials.run("is-slow-but-alive", hang_seconds=7.0), Measured)
 
 
-def test_a_worker_that_ignores_sigterm_is_gone_afterwards(trials):
-    assert isinstance(trials.run("sleeps-and-ignores-sigterm", timeout_seconds=8.0), TimedOut)
+def test_a_worker_that_ignores_sigterm_is_gone_afterwards(every):
+    assert isinstance(every.run("sleeps-and-ignores-sigterm", timeout_seconds=8.0), TimedOut)
 
 
-def test_a_worker_that_is_killed_is_a_crash_in_its_phase(trials):
-    outcome = trials.run("kills-itself", ranks=2)
+def test_a_worker_that_is_killed_is_a_crash_in_its_phase(every):
+    outcome = every.run("kills-itself", ranks=2)
     assert isinstance(outcome, Crashed)
     assert "warm-up" in outcome.reason
 
@@ -140,8 +158,8 @@ def test_a_worker_that_hangs_after_its_result_costs_no_result(trials, monkeypatc
     assert isinstance(trials.run("hangs-after-its-result"), Measured)
 
 
-def test_an_oom_on_one_rank_beats_the_connection_error_of_the_other(trials):
-    outcome = trials.run("oom-on-rank-1", ranks=2)
+def test_an_oom_on_one_rank_beats_the_connection_error_of_the_other(every):
+    outcome = every.run("oom-on-rank-1", ranks=2)
     assert isinstance(outcome, OutOfMemory)
     assert ("host", "build") == (outcome.memory, outcome.phase)
 

@@ -1,0 +1,77 @@
+"""What the benchmarks share: specifications of trials, and where results are written."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweeper.core.plan import plan
+from sweeper.core.settings import settings_from_mapping
+from sweeper.core.spec import TrialSpec
+from sweeper.places import conf_dir
+from sweeper.run.machine import quick_look
+from sweeper.run.ops import ensure_ops
+
+ROOT = Path(__file__).resolve().parent.parent
+PUBLISHED = ROOT / "results" / "published"
+
+
+def spec_of(changes: dict[str, Any], **measure: Any) -> TrialSpec:
+    """The specification of the default configuration with groups (``"zero": "stage2"``) or settings changed."""
+    config: dict[str, Any] = {}
+    groups = {
+        "model": "gpt2-nano",
+        "zero": "stage0",
+        "offload": "none",
+        "precision": "fp32",
+        "batch": "default",
+        "checkpointing": "none",
+        "optimizer": "adamw",
+        "workload": "cpu",
+        "measure": "quick",
+        "launch": "deepspeed",
+        **{name: value for name, value in changes.items() if "." not in name},
+    }
+    for group, option in groups.items():
+        config[group] = yaml.safe_load((conf_dir() / group / f"{option}.yaml").read_text())
+    config["hardware"] = {"accelerator": "cpu", "ranks": 1, "memory_limit": None}
+    for name, value in changes.items():
+        if "." in name:
+            group, setting = name.split(".")
+            config[group][setting] = value
+    ready = plan(settings_from_mapping(config), quick_look()).ready
+    assert isinstance(ready, TrialSpec), ready
+    ensure_ops(ready.ops, accelerator=ready.accelerator, say=print)
+    return replace(ready, **measure)
+
+
+def publish(name: str, document: dict[str, Any], environment: dict[str, Any]) -> Path:
+    """Writes raw results with what they were measured on."""
+    path = PUBLISHED / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    revision = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    machine = {k: v for k, v in environment.items() if k != "host"}
+    path.write_text(
+        json.dumps(
+            {
+                "schema_version": 1,
+                "environment": {**machine, "system": platform.system(), "revision": revision},
+                **document,
+            },
+            indent=1,
+        )
+        + "\n"
+    )
+    return path

@@ -1,0 +1,32 @@
+"""Model FLOP utilisation, where the device's peak is known."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+from sweeper.core.outcome import Measured
+from sweeper.core.trial import Trial
+
+_DTYPE = {"fp32": "fp32", "bf16": "bf16", "fp16": "fp16", "autocast_bf16": "bf16"}
+
+
+def model_flops_utilization(trial: Trial) -> float | None:
+    """MFU of one device (PaLM, appendix B); None for a device or dtype without a published peak."""
+    if not isinstance(trial.outcome, Measured):
+        return None
+    tflops = trial.outcome.measurement.tflops_per_device
+    peak = (
+        _peaks()
+        .get(str(trial.environment.get("device")), {})
+        .get(_DTYPE[str(trial.settings["precision.mode"])])
+    )
+    return tflops / float(peak) if tflops is not None and peak is not None else None
+
+
+@functools.cache
+def _peaks() -> dict[str, dict[str, Any]]:
+    document = json.loads(Path(__file__).with_name("device_peaks.json").read_text())
+    return {device["name"]: device for device in document["devices"]}

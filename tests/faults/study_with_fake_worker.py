@@ -1,0 +1,53 @@
+"""The literal command with a worker that only pretends to train: everything else is the real thing.
+
+Writes ``runs.log`` in the working folder: a line for each trial that is started, with VIOLATION where
+the same candidate has already ended in an earlier trial.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from sweeper import cli
+from sweeper.core.folder import StudyFolder
+from sweeper.core.machine import Machine
+from sweeper.hydra_edge import job, schema
+
+FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+
+
+def main() -> None:
+    schema.register()  # Hydra's scan comes before the plugin's modules are imported
+    from sweeper.hydra_edge import sweep
+    from sweeper.run.launchers import LauncherRunner
+
+    os.environ |= {"RANK": "0", "FAKE_BEHAVIOUR": os.environ.get("FAKE_BEHAVIOUR", "well")}
+    direct = LauncherRunner(lambda spec, port: [sys.executable, "-S"], (str(FAKE_WORKER),))
+
+    class Recorded:
+        def run(self, spec, folder, watch=None):
+            study = StudyFolder(folder.path.parent.parent)
+            configs = [
+                study.trial(t.number).spec.read_text()
+                for t in study.read_trials()
+                if study.trial(t.number).spec.exists()
+            ]
+            import json
+
+            again = json.dumps(spec.to_json(), indent=2) + "\n" in configs
+            with open("runs.log", "a") as log:
+                log.write(f"{folder.path.name}{' VIOLATION' if again else ''}\n")
+            return direct.run(spec, folder, watch)
+
+    machine = Machine(cores=2, host_memory_bytes=2**34)
+    job.runner = lambda name: Recorded()
+    job.ensure_ops = sweep.ensure_ops = lambda *a, **k: None
+    device = os.environ.get("FAKE_DEVICE", "a fake device")
+    sweep.thorough_look = lambda accelerator: (machine, {"device": device})
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
