@@ -1,6 +1,7 @@
 """The fixed cost of a trial under each runner, measured in turn in one run.
 
-Fixed cost = wall time of the trial less what the ranks spent building, warming up and measuring.
+Fixed cost = wall time of the trial less what the ranks spent building the model, warming up and
+measuring; starting, importing, connecting, ``deepspeed.initialize`` and ending are in it.
 ``python -m benchmarks.trial_overhead [ROUNDS]``
 """
 
@@ -17,13 +18,20 @@ from sweeper.core.folder import TrialFolder, read_json
 from sweeper.core.outcome import Measured
 from sweeper.run.runners import runner
 
+WORK = ("build", "warm-up", "measure", "break-down")
 RUNNERS = ("warm", "deepspeed", "torchrun")
 
 
 def main(rounds: int) -> None:
     """Runs all, prints a table, writes results/published/trial_overhead.json."""
     spec = spec_of(
-        {"hardware.ranks": 2, "zero": "stage1"},
+        {
+            "hardware.ranks": 2,
+            "zero": "stage1",
+            "batch.micro_size": 8,
+            "workload.global_batch_size": 32,
+            "workload.sequence_length": 128,
+        },
         min_warmup_steps=5,
         max_warmup_steps=10,
         min_steps=40,
@@ -58,7 +66,9 @@ def main(rounds: int) -> None:
                 )
                 print(f"{name:>10} round {round_number}: fixed {wall - work:.2f} s of {wall:.2f} s")
     path = publish("trial_overhead", {"runs": raw}, environment)
-    print(f"\n{'runner':>10}  {'fixed (s)':>10}  {'step (ms)':>10}  {'peak (MiB)':>10}")
+    print(
+        f"\n{'runner':>10}  {'fixed (s)':>10}  {'step (ms)':>10}  {'over rounds':>15}  {'peak (MiB)':>10}"
+    )
     medians = {}
     for name in RUNNERS:
         runs = [run for run in raw[name] if run["round"] > 0]
@@ -69,7 +79,7 @@ def main(rounds: int) -> None:
         m = medians[name]
         print(
             f"{name:>10}  {m['fixed_seconds']:>10.2f}  {1e3 * m['median_step_seconds']:>10.2f}"
-            f"  {m['peak_bytes'] / 2**20:>10.0f}"
+            f"  {_range_ms(runs):>15}  {m['peak_bytes'] / 2**20:>10.0f}"
         )
     ratio = medians["deepspeed"]["fixed_seconds"] / medians["warm"]["fixed_seconds"]
     print(
@@ -78,9 +88,15 @@ def main(rounds: int) -> None:
     )
 
 
+def _range_ms(runs: list[dict[str, float]]) -> str:
+    steps = [1e3 * run["median_step_seconds"] for run in runs]
+    return f"{min(steps):.1f} to {max(steps):.1f}"
+
+
 def _work_seconds(entered: dict[str, float]) -> float:
-    """From entering ``build`` to the end of the last step."""
-    return entered["end"] - entered["build"]
+    """Of the phases that are the trial's own work."""
+    ends = dict(zip(entered, [*entered.values()][1:], strict=False))
+    return sum(ends[phase] - entered[phase] for phase in WORK)
 
 
 if __name__ == "__main__":

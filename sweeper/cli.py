@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from sweeper.errors import SweeperError, UsageError
+from sweeper.errors import EnvironmentUnfit, SweeperError, UsageError
 
 # Hydra's own commands: with one of these nothing is run, or the user has said how.
 _HYDRA_COMMANDS = frozenset(
@@ -53,6 +54,15 @@ def main() -> None:
     except SweeperError as error:
         print(f"sweeper: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(
+            f"sweeper: the disk is full: {error.filename or error}; free some space, then go on "
+            "with python -m sweeper resume=results/<study>",
+            file=sys.stderr,
+        )
+        raise SystemExit(EnvironmentUnfit.exit_code) from None
     except KeyboardInterrupt:
         print("sweeper: interrupted", file=sys.stderr, flush=True)
         raise SystemExit(130) from None

@@ -14,7 +14,7 @@ from sweeper.core.settings import Settings
 from sweeper.core.space import Point
 from sweeper.core.trial import Trial
 from sweeper.run.exclusive import device_memory_used, exclusive, wait_until_drained
-from sweeper.run.launch import device_ids
+from sweeper.run.launch import devices_of
 from sweeper.run.ops import ensure_ops
 from sweeper.run.runners import runner
 from sweeper.terminal import Terminal
@@ -56,7 +56,7 @@ def run_trial(
         )
     spec = planned.ready
     ensure_ops(spec.ops, accelerator=spec.accelerator, say=terminal.say)
-    devices = ["cpu"] if spec.accelerator == "cpu" else device_ids(spec)
+    devices = devices_of(settings.hardware)
     with exclusive(devices, terminal.say):
         used_before = device_memory_used(devices)
         started_at, start = time.time(), time.monotonic()

@@ -30,6 +30,7 @@ from sweeper.hydra_edge.expressions import Typed, read
 from sweeper.hydra_edge.job import Throughput, record_refused
 from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished
 from sweeper.run.exclusive import what_disturbs
+from sweeper.run.launch import devices_of
 from sweeper.run.machine import thorough_look
 from sweeper.run.ops import ensure_ops
 from sweeper.terminal import Terminal
@@ -76,7 +77,7 @@ def sweep(
         _write_study(folder, options, typed, resolved, environment)
     ensure_ops(ops, accelerator=settings.hardware.accelerator, say=terminal.say)
 
-    for disturbance in what_disturbs(["cpu"]):
+    for disturbance in what_disturbs(devices_of(settings.hardware)):
         terminal.say(f"note: {disturbance}")
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=hydra_context, task_function=task_function, config=config

@@ -27,7 +27,7 @@ LEDGER = (
     "device_peak_active_bytes",
     "device_used_bytes",
     "host_proportional_bytes",
-    "host_locked_bytes",
+    "host_pinned_bytes",
     "cgroup_peak_bytes",
 )
 

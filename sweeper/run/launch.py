@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sweeper.core.settings import HardwareSettings
 from sweeper.core.spec import TrialSpec
 from sweeper.places import extensions_dir, import_root
 
@@ -52,15 +53,20 @@ def rank_environment(spec: TrialSpec, rank: int, port: int) -> dict[str, str]:
         "MASTER_PORT": str(port),
     }
     if spec.accelerator == "cuda":
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(device_ids(spec))
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(device_ids(spec.ranks))
     return environment
 
 
-def device_ids(spec: TrialSpec) -> list[str]:
-    """The first of the devices that this process may see, one for each rank."""
+def device_ids(ranks: int) -> list[str]:
+    """The first of the CUDA devices that this process may see, one for each rank."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    ids = visible.split(",") if visible else [str(n) for n in range(spec.ranks)]
-    return ids[: spec.ranks]
+    ids = visible.split(",") if visible else [str(n) for n in range(ranks)]
+    return ids[:ranks]
+
+
+def devices_of(hardware: HardwareSettings) -> list[str]:
+    """What a trial occupies: ``"cpu"``, or the ids of its CUDA devices."""
+    return ["cpu"] if hardware.accelerator == "cpu" else device_ids(hardware.ranks)
 
 
 def free_port() -> int:

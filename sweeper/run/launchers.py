@@ -55,7 +55,7 @@ def deepspeed_command(spec: TrialSpec, port: int) -> list[str]:
     devices = [f"--num_gpus={spec.ranks}"]
     if spec.accelerator == "cuda" and os.environ.get("CUDA_VISIBLE_DEVICES"):
         # It drops CUDA_VISIBLE_DEVICES when --num_gpus is given: name the devices.
-        devices = [f"--include=localhost:{','.join(device_ids(spec))}"]
+        devices = [f"--include=localhost:{','.join(device_ids(spec.ranks))}"]
     return [
         *(sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile=none"),
         *devices,

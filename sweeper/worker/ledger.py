@@ -18,7 +18,7 @@ class Ledger:
     On a CUDA device: the allocator's allocated, active and reserved peaks, what the device itself
     counts as used at the end of the phase (all processes), and how often an allocation had to be
     tried again after the cache was flushed. On the host: peak resident, and at the end of the phase
-    proportional (shared pages shared out) and locked memory, and the control group's own peak.
+    proportional (shared pages shared out) and pinned memory, and the control group's own peak.
     """
 
     def __init__(self, accelerator: Any) -> None:
@@ -31,7 +31,7 @@ class Ledger:
         entry: dict[str, int | None] = {
             "host_peak_resident_bytes": peak_resident_bytes(),
             "host_proportional_bytes": _proportional_bytes(),
-            "host_locked_bytes": status_bytes("VmLck"),
+            "host_pinned_bytes": self._pinned_bytes(),
             "cgroup_peak_bytes": _number(CGROUP / "memory.peak"),
         }
         reset_peak_resident()
@@ -53,6 +53,14 @@ class Ledger:
         self._retries_before = retries
         torch.cuda.reset_peak_memory_stats()
         return entry
+
+    def _pinned_bytes(self) -> int | None:
+        """What torch's allocator of page-locked memory held at most; without it, what is locked now."""
+        statistics = getattr(torch.cuda, "host_memory_stats", None)
+        if self._on_device and statistics is not None:
+            peak = statistics().get("allocated_bytes.peak")
+            return None if peak is None else int(peak)
+        return status_bytes("VmLck")
 
     def largest(self, name: str) -> int | None:
         """Over the phases so far."""

@@ -1,11 +1,13 @@
 """The literal command: its errors, and Hydra's own flags."""
 
+import errno
 import json
 import subprocess
 import sys
 
 import pytest
 
+from sweeper import cli
 from sweeper.cli import with_mode
 from tests.support import ROOT, environment, run_sweeper
 
@@ -72,6 +74,17 @@ def test_a_mistake_is_one_line_that_says_what_was_given_and_what_to_type(
     assert hint in finished.stderr
     assert "" == finished.stdout
     assert [] == list(tmp_path.iterdir())  # nothing is littered
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "results/x/study.yaml")
+
+    monkeypatch.setattr(cli, "_hydra", full)
+    monkeypatch.setattr(sys, "argv", ["sweeper", "+model=gpt2"])
+    with pytest.raises(SystemExit, match="4"):
+        cli.main()
+    assert "the disk is full: results/x/study.yaml" in capsys.readouterr().err
 
 
 def test_a_study_is_never_written_over(tmp_path):

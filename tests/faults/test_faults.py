@@ -1,6 +1,8 @@
 """A worker that misbehaves, run through the real code of every runner."""
 
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ import pytest
 from sweeper.core.folder import TrialFolder
 from sweeper.core.outcome import Crashed, Measured, OutOfMemory, TimedOut
 from sweeper.core.plan import plan
+from sweeper.places import extensions_dir
 from sweeper.run import trial_run
 from sweeper.run.launchers import LauncherRunner, deepspeed_command, torchrun_command
 from sweeper.run.warm import WarmRunner
@@ -64,6 +67,13 @@ def made(tmp_path, monkeypatch):
     yield lambda name: Trials(name, tmp_path, monkeypatch)
     own = [n for n in set(os.listdir("/dev/shm")) - shared_memory if not n.startswith("pym-")]
     assert [] == own
+    assert [] == list(extensions_dir().glob("*/lock"))
+    for command in tmp_path.rglob("command.txt"):
+        ports = re.findall(r"(?:--master_port=|127\.0\.0\.1:)(\d+)", command.read_text())
+        for port in ports:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", int(port)))
 
 
 @pytest.fixture(params=["warm", "deepspeed", "torchrun"])

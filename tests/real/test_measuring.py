@@ -48,10 +48,7 @@ def by_runner(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runners")
     changes = {
         "hardware.ranks": 2,
-        "zero.stage": 2,
-        "offload.optimizer": "cpu",
-        "model.width": 256,
-        "model.vocab_size": 4096,
+        "zero.stage": 1,  # no large buffers, of which the allocator returns now more, now less
         "measure.max_warmup_steps": 5,
         "measure.min_steps": 15,
         "measure.max_steps": 15,
