@@ -16,7 +16,8 @@ from sweeper.run.ops import clear_stale_locks
 from sweeper.run.processes import Processes
 from sweeper.run.ranks import LOG_TAIL_LINES, Ending, RanksReport, outcome_of
 
-POLL_SECONDS = 0.05
+# Seldom: the cores are the ranks'.
+POLL_SECONDS = 0.1
 # All ranks have written, but what started them has not ended: the deepspeed launcher looks once a second.
 LINGER_SECONDS = 15.0
 # A rank that makes no step for so many times its longest one so far hangs.
@@ -79,7 +80,7 @@ def _wait(
     started = time.monotonic()
     complete_since: float | None = None
     pulse = _Pulse(folder, spec, started)
-    seen: Any = None
+    seen_at = 0
     while processes.exit_code is None:
         now = time.monotonic()
         if complete_since is None and all(
@@ -93,10 +94,11 @@ def _wait(
             return Ending.DEADLINE
         elif pulse.has_stopped(now):
             return Ending.NO_PROGRESS
-        progress = read_json(folder.progress(0))
-        if watch is not None and progress is not None and progress != seen:
-            seen = progress
-            watch(progress)
+        changed_at = _modified_ns(folder.progress(0))
+        if watch is not None and changed_at != seen_at:
+            seen_at = changed_at
+            if isinstance(progress := read_json(folder.progress(0)), dict):
+                watch(progress)
         time.sleep(POLL_SECONDS)
     return Ending.BY_ITSELF
 
