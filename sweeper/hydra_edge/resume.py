@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sweeper.core.folder import StudyFolder, read_json
 from sweeper.core.space import Point
 from sweeper.errors import UsageError
+from sweeper.hydra_edge.study_file import read_study
 from sweeper.run.processes import Family
 
 # A machine of the same kind is as good; the rest decides what a number means.
@@ -32,15 +31,6 @@ def original_arguments(typed: str) -> list[str]:
         )
     kept = [a for a in study["arguments"] if not a.startswith("hydra.sweep.dir=")]
     return [*kept, f"hydra.sweep.dir='{folder.path}'", "hydra.sweeper.resume=true"]
-
-
-def read_study(folder: StudyFolder) -> dict[str, Any] | None:
-    """What study.yaml holds; None where there is none."""
-    try:
-        loaded = yaml.safe_load(folder.study.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return loaded if isinstance(loaded, dict) else None
 
 
 def check_unchanged(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sweeper.core.ds_config import ops_needed
 from sweeper.core.equivalence import best_trial
-from sweeper.core.folder import StudyFolder, write_json, write_text
+from sweeper.core.folder import StudyFolder, write_json
 from sweeper.core.machine import Machine
 from sweeper.core.outcome import Infeasible, Unsupported
 from sweeper.core.plan import Plan, plan
@@ -26,9 +24,10 @@ from sweeper.core.study import Budget, Study, StudyResult
 from sweeper.core.trial import Trial
 from sweeper.errors import Interrupted, NothingMeasured, SweeperError, UsageError
 from sweeper.hydra_edge.compose import Composer, choices_of
-from sweeper.hydra_edge.expressions import Typed, read
+from sweeper.hydra_edge.expressions import read
 from sweeper.hydra_edge.job import Throughput, record_refused
 from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished
+from sweeper.hydra_edge.study_file import resolved, write_study
 from sweeper.run.exclusive import what_disturbs
 from sweeper.run.launch import devices_of
 from sweeper.run.machine import thorough_look
@@ -64,18 +63,24 @@ def sweep(
             f"hydra.sweep.dir={folder.path}: there is a study in this folder; "
             "type hydra.sweep.dir=<another folder>, or leave it out for a new one"
         )
+    accelerator = settings.hardware.accelerator
+    config_now = resolved(composer.config(as_overrides(baseline)))
+    if resuming:
+        machine, environment = thorough_look(accelerator)
+        check_unchanged(folder, config_now, environment)
     pending = clear_unfinished(folder)
     finished = folder.read_trials()
     sampler = _open_sampler(options, typed.space, folder, config, finished)
     terminal.say(_headline(settings, typed.space, budget, folder))
-    machine, environment = thorough_look(settings.hardware.accelerator)
-    resolved = _resolved(composer.config(as_overrides(baseline)))
     if resuming:
-        check_unchanged(folder, resolved, environment)
         terminal.say(f"going on with {len(finished)} finished trials")
     else:
-        _write_study(folder, options, typed, resolved, environment)
-    ensure_ops(ops, accelerator=settings.hardware.accelerator, say=terminal.say)
+        # After all that can be wrong with what was typed: this takes some seconds.
+        machine, environment = thorough_look(accelerator)
+        write_study(
+            folder, options=options, typed=typed, config=config_now, environment=environment
+        )
+    ensure_ops(ops, accelerator=accelerator, say=terminal.say)
 
     for disturbance in what_disturbs(devices_of(settings.hardware)):
         terminal.say(f"note: {disturbance}")
@@ -271,40 +276,6 @@ def _custom_search_space(dotted: str | None, config: DictConfig) -> Callable[[An
     return lambda trial: function(config, trial)
 
 
-def _write_study(
-    folder: StudyFolder,
-    options: Mapping[str, Any],
-    typed: Typed,
-    resolved: Mapping[str, Any],
-    environment: Mapping[str, Any],
-) -> None:
-    document = {
-        "schema_version": 1,
-        "study_name": options.get("study_name") or folder.path.name,
-        "storage": options.get("storage"),
-        "created_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "arguments": [a for a in sys.argv[1:] if a != "hydra.mode=MULTIRUN"],
-        "overrides": list(typed.fixed),
-        "space": {name: _described(domain) for name, domain in typed.space.parameters.items()},
-        "sweeper": {k: v for k, v in options.items() if k != "params"},
-        "environment": dict(environment),
-        "config": dict(resolved),
-    }
-    write_text(folder.study, OmegaConf.to_yaml(OmegaConf.create(document)))
-
-
-def _resolved(config: DictConfig) -> dict[str, Any]:
-    own = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
-    values = OmegaConf.to_container(own, resolve=True)
-    assert isinstance(values, dict)
-    return {str(name): value for name, value in values.items()}
-
-
-def _described(domain: Any) -> Any:
-    points = domain.points()
-    return list(points) if points is not None else repr(domain)
-
-
 def _headline(settings: Settings, space: SearchSpace, budget: Budget, folder: StudyFolder) -> str:
     workload, hardware = settings.workload, settings.hardware
     size = space.size
@@ -329,7 +300,7 @@ def _conclude(result: StudyResult, folder: StudyFolder, terminal: Terminal) -> S
         )
     if result.broken:
         raise SweeperError(f"the study was stopped: {result.stop_reason.splitlines()[0]}")
-    if best is None or math.isnan(Throughput(best)):
+    if best is None:
         raise NothingMeasured(
             f"no trial of {len(result.trials)} was measured; {folder.report} says why each failed"
         )
