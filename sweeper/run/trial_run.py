@@ -15,6 +15,7 @@ from sweeper.places import extensions_dir
 from sweeper.run.ops import clear_stale_locks
 from sweeper.run.processes import Processes
 from sweeper.run.ranks import LOG_TAIL_LINES, Ending, RanksReport, outcome_of
+from sweeper.run.shared_memory import clear_shared_memory
 
 # Seldom: the cores are the ranks'.
 POLL_SECONDS = 0.1
@@ -46,6 +47,7 @@ def run_processes(
     write_json(folder.spec, spec.to_json())
     write_json(folder.ds_config, spec.ds_config)
     clear_stale_locks(extensions_dir())
+    clear_shared_memory()
     oom_kills_before = _kernel_oom_kills()
     try:
         processes = start()
@@ -58,6 +60,7 @@ def run_processes(
         exit_code = processes.exit_code
     finally:
         stuck = processes.end()
+        clear_shared_memory()
     ranks = range(spec.ranks)
     return outcome_of(
         RanksReport(

@@ -7,6 +7,7 @@ from sweeper.core.outcome import Measured, Unsupported, reason_of
 from sweeper.core.plan import plan
 from sweeper.run.ops import ensure_ops
 from sweeper.run.runners import runner
+from sweeper.run.shared_memory import PATTERN, SEGMENTS
 from tests.real import slow_optimizer
 from tests.support import CONFIG, MACHINE, nano
 
@@ -63,6 +64,10 @@ def test_every_runner_trains_the_same_and_takes_the_same_memory(by_runner, how):
     shared = min(len(warm.losses), len(cold.losses))
     assert warm.losses[:shared] == cold.losses[:shared]
     assert pytest.approx(cold.peak_host_resident_bytes, rel=0.03) == warm.peak_host_resident_bytes
+
+
+def test_no_shared_memory_is_left_by_any_runner(by_runner):
+    assert [] == list(SEGMENTS.glob(PATTERN))
 
 
 def test_the_parts_of_a_step_are_all_of_it(by_runner):

@@ -1,0 +1,41 @@
+"""The shared memory that DeepSpeed's CPU communication leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+SEGMENTS = Path("/dev/shm")
+# DeepSpeed 0.19 (csrc/cpu/comm/shm.cpp): 66 MiB for each rank of each run, named after the port and
+# never unlinked. A study of hundreds of trials would fill the machine's memory with them.
+PATTERN = "deepspeed_allreduce_buffer_*"
+
+
+def clear_shared_memory(folder: Path = SEGMENTS) -> list[Path]:
+    """Removes this user's segments that no living process has mapped; returns them."""
+    found = [path for path in folder.glob(PATTERN) if _is_ours(path)]
+    if not found:
+        return []
+    mapped = _mapped(found)
+    removed = [path for path in found if path not in mapped]
+    for path in removed:
+        path.unlink(missing_ok=True)
+    return removed
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return path.stat().st_uid == os.getuid()
+    except OSError:
+        return False
+
+
+def _mapped(paths: Sequence[Path]) -> set[Path]:
+    in_use: set[Path] = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            text = maps.read_text(errors="replace")
+            in_use |= {path for path in paths if str(path) in text}
+    return in_use
