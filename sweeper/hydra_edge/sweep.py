@@ -220,9 +220,11 @@ def _open_sampler(
     from sweeper.search.optuna_sampler import OptunaSampler, open_study
 
     seed = options.get("seed")
-    if finished and options.get("storage") is None:
-        # The folders hold the facts: Optuna's journal may end in half a line, and is written anew.
-        folder.journal.unlink(missing_ok=True)
+    if options.get("storage") is None:
+        # The folders hold the facts: a journal that is here was left by a run that was killed. It may
+        # end in half a line, and the lock beside it would be waited for; it is written anew.
+        for path in folder.path.glob(f"{folder.journal.name}*"):
+            path.unlink(missing_ok=True)
     study = open_study(
         space=space,
         sampler=options["sampler"],

@@ -63,8 +63,10 @@ def test_a_study_killed_at_fifty_random_moments_loses_nothing_and_repeats_nothin
     for _ in range(50):
         begun = folder.study.exists()
         process = start(tmp_path, *(["resume=a study"] if begun else [*NEW, endless]))
-        # After the imports, anywhere in the study: planning, launching, running, writing, telling.
-        time.sleep(moments.uniform(0.6, 3.0))
+        # Anywhere: in the imports or the start, or (mostly) while it plans, launches, runs, writes, tells.
+        if moments.random() < 0.8:
+            assert process.stderr.readline().startswith("study of"), process.communicate()
+        time.sleep(moments.uniform(0.0, 1.5))
         assert process.poll() is None, process.communicate()
         process.send_signal(signal.SIGKILL)
         process.communicate()

@@ -37,8 +37,8 @@ def test_a_step_contains_its_optimizer_however_many_micro_batches_it_has(tmp_pat
     del slow_model["name"]
     normal = measured(run(tmp_path / "normal", **changes))
     slow = measured(run(tmp_path / "slow", **changes, model=slow_model))
-    added = slow.median_step_seconds - normal.median_step_seconds
-    assert 0.9 * slow_optimizer.SECONDS <= added
+    # Every step, whatever else the machine is doing: a step without its optimizer takes a fraction.
+    assert slow_optimizer.SECONDS <= min(slow.step_seconds)
     assert slow_optimizer.SECONDS <= slow.breakdown["optimizer"]
     assert normal.losses == slow.losses
 
