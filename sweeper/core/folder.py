@@ -81,6 +81,11 @@ class TrialFolder:
     def progress(self, rank: int) -> Path:
         return self.path / f"progress.rank{rank}.json"
 
+    def forget_results(self, ranks: int) -> None:
+        """Before the trial is started once more."""
+        for rank in range(ranks):
+            self.result(rank).unlink(missing_ok=True)
+
 
 @dataclass(frozen=True, slots=True)
 class StudyFolder:

@@ -136,7 +136,7 @@ class LaunchSettings:
     )
     timeout_seconds: float = setting("a trial that takes longer has timed out", minimum=1)
     hang_seconds: float = setting(
-        "a trial that makes no progress for so long hangs; or for 20 times its longest step",
+        "a trial that makes no progress for so long hangs; once it steps, for 20 times its longest step",
         minimum=1,
     )
 

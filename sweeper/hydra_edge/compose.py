@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -13,6 +15,8 @@ from sweeper.core.settings import Settings, settings_from_mapping
 from sweeper.errors import UsageError
 from sweeper.factory_signature import check_model_arguments
 from sweeper.places import conf_dir
+
+_ABSENT = object()
 
 
 def settings_of(config: DictConfig) -> Settings:
@@ -44,18 +48,42 @@ def options(group: str) -> list[str]:
 
 
 class Composer:
-    """Composes what a job with further overrides would get."""
+    """Composes what a job with further overrides would get.
+
+    Hydra takes some 80 ms to compose. It chooses the groups' options first and then sets plain values,
+    so what the options give is kept, and a value is set on a copy of it.
+    """
 
     def __init__(self, loader: ConfigLoader, master: DictConfig, fixed: Sequence[str]) -> None:
         self._loader = loader
         self._master = master
         self._fixed = list(fixed)
+        self._of_options: dict[tuple[str, ...], DictConfig] = {}
 
     def config(self, overrides: Sequence[str]) -> DictConfig:
-        return self._loader.load_sweep_config(self._master, [*self._fixed, *overrides])
+        values = [override for override in overrides if self._sets_a_value(override)]
+        options = tuple(override for override in overrides if override not in values)
+        if options not in self._of_options:
+            self._of_options[options] = self._compose(options)
+        if not values:
+            return self._of_options[options]
+        config = copy.deepcopy(self._of_options[options])
+        for override in OverridesParser.create().parse_overrides(values):
+            if OmegaConf.select(config, override.key_or_group, default=_ABSENT) is _ABSENT:
+                return self._compose(overrides)  # Hydra says what is wrong with it
+            OmegaConf.update(config, override.key_or_group, override.value())
+        return config
 
     def settings(self, overrides: Sequence[str]) -> Settings:
         return settings_of(self.config(overrides))
+
+    def _compose(self, overrides: Sequence[str]) -> DictConfig:
+        return self._loader.load_sweep_config(self._master, [*self._fixed, *overrides])
+
+    def _sets_a_value(self, override: str) -> bool:
+        """``batch.micro_size=2``, but not ``zero=stage2`` nor ``+model.layers=2``."""
+        name = override.partition("=")[0]
+        return "." in name and name[0] not in "+~" and "@" not in name and "/" not in name
 
 
 def choices_of(config: DictConfig) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from sweeper.core.folder import TrialFolder, write_text
 from sweeper.core.outcome import Outcome
 from sweeper.core.spec import TrialSpec
-from sweeper.run.launch import STUDY_PID, device_ids, free_port, pasteable, trial_environment
+from sweeper.run.launch import STUDY_PID, device_ids, pasteable, trial_environment
 from sweeper.run.processes import ProcessGroup
 from sweeper.run.trial_run import Watcher, run_processes
 
@@ -32,10 +32,10 @@ class LauncherRunner:
 
     def run(self, spec: TrialSpec, folder: TrialFolder, watch: Watcher | None = None) -> Outcome:
         environment = trial_environment(spec)
-        command = [*self._command(spec, free_port()), *self._worker, str(folder.spec.resolve())]
-        write_text(folder.command, pasteable(command, environment))
 
-        def start() -> ProcessGroup:
+        def start(port: int) -> ProcessGroup:
+            command = [*self._command(spec, port), *self._worker, str(folder.spec.resolve())]
+            write_text(folder.command, pasteable(command, environment))
             return ProcessGroup(
                 command,
                 environment={**os.environ, **environment, STUDY_PID: str(os.getpid())},
@@ -64,9 +64,8 @@ def deepspeed_command(spec: TrialSpec, port: int) -> list[str]:
 
 
 def torchrun_command(spec: TrialSpec, port: int) -> list[str]:
-    """``torchrun`` on this machine."""
+    """``torchrun`` on this machine; it takes a port of its own."""
     return [
-        *(sys.executable, "-m", "torch.distributed.run", "--nnodes=1"),
-        *(f"--nproc_per_node={spec.ranks}", "--rdzv_backend=c10d"),
-        *(f"--rdzv_endpoint=127.0.0.1:{port}", f"--rdzv_id=sweeper-{port}"),
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+        f"--nproc_per_node={spec.ranks}",
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -36,7 +36,8 @@ class RanksReport:
     """What is there when the processes of a trial are gone.
 
     ``results`` and ``phases`` have one entry for each rank; a result is None where the rank wrote
-    none, or half of one. ``ending`` and ``kernel_killed`` are the parent's own observations.
+    none, or half of one. ``ending`` and ``kernel_killed`` are the parent's own observations;
+    ``patience_seconds`` is how long it would wait for progress.
     """
 
     results: Sequence[Mapping[str, Any] | None]
@@ -45,6 +46,7 @@ class RanksReport:
     ending: Ending
     kernel_killed: bool
     log_tail: str
+    patience_seconds: float = 0.0
     stuck_processes: Sequence[int] = ()
 
 
@@ -56,7 +58,10 @@ def outcome_of(report: RanksReport, spec: TrialSpec) -> Outcome:
                 return _told(result, kind)
     if all(result is not None and result["kind"] == "measured" for result in report.results):
         return Measured(measurement=_merged([r for r in report.results if r is not None], spec))
-    silent = [rank for rank, result in enumerate(report.results) if result is None]
+    # A rank that was told to end followed one that vanished, or the parent's own decision.
+    silent = _ranks(report, lambda result: result is None) or _ranks(
+        report, lambda result: result is not None and result["kind"] == "ended"
+    )
     if silent and (memory := _vanished_for_memory(report)):
         return OutOfMemory(
             memory="device" if memory == "device" else "host",
@@ -65,16 +70,23 @@ def outcome_of(report: RanksReport, spec: TrialSpec) -> Outcome:
         )
     if report.ending is not Ending.BY_ITSELF:
         phase = report.phases[silent[0]] if silent else "end"
-        return TimedOut(phase=phase, reason=f"{_why_ended(report.ending, spec)}, in phase {phase}")
+        return TimedOut(phase=phase, reason=f"{_why_ended(report, spec)}, in phase {phase}")
     for result in report.results:
         if result is not None and result["kind"] == "diverged":
             return Diverged(reason=result["reason"])
     return _crashed(report, silent)
 
 
-def _why_ended(ending: Ending, spec: TrialSpec) -> str:
-    if ending is Ending.NO_PROGRESS:
-        return f"hangs: no rank made progress for at least {spec.hang_seconds:g} s (launch.hang_seconds)"
+def _ranks(report: RanksReport, which: Callable[[Mapping[str, Any] | None], bool]) -> list[int]:
+    return [rank for rank, result in enumerate(report.results) if which(result)]
+
+
+def _why_ended(report: RanksReport, spec: TrialSpec) -> str:
+    if report.ending is Ending.NO_PROGRESS:
+        return (
+            f"hangs: no rank made progress for {report.patience_seconds:.0f} s (launch.hang_seconds,"
+            " or 20 times the longest step)"
+        )
     return f"not done after {spec.timeout_seconds:g} s (launch.timeout_seconds)"
 
 

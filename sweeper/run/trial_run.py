@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from sweeper.core.folder import TrialFolder, read_json, write_json
 from sweeper.core.outcome import Crashed, Outcome
 from sweeper.core.spec import TrialSpec
 from sweeper.places import extensions_dir
+from sweeper.run.launch import free_port
 from sweeper.run.ops import clear_stale_locks
 from sweeper.run.processes import Processes
 from sweeper.run.ranks import LOG_TAIL_LINES, Ending, RanksReport, outcome_of
@@ -21,8 +23,14 @@ from sweeper.run.shared_memory import clear_shared_memory
 POLL_SECONDS = 0.1
 # All ranks have written, but what started them has not ended: the deepspeed launcher looks once a second.
 LINGER_SECONDS = 15.0
-# A rank that makes no step for so many times its longest one so far hangs.
+# Ranks that step hang when no step has come for so many times the longest one so far, and so long.
 HANG_FACTOR = 20.0
+HANG_SECONDS_BETWEEN_STEPS = 30.0
+_STEPS_KNOWN = 3  # the first allocates, compiles and tunes: how long a step takes is known after it
+# After a rank has failed torchrun adds its own traceback and a summary to what the rank wrote last.
+_TORCHRUN_EPILOGUE = re.compile(r"^.*torch/distributed/elastic/.*failed \(exitcode", re.MULTILINE)
+PORT_ATTEMPTS = 3
+_PORT_TAKEN = re.compile("address already in use|EADDRINUSE", re.IGNORECASE)
 
 Watcher = Callable[[Mapping[str, Any]], None]
 
@@ -40,23 +48,41 @@ class TrialRunner(Protocol):
 def run_processes(
     spec: TrialSpec,
     folder: TrialFolder,
-    start: Callable[[], Processes],
+    start: Callable[[int], Processes],
     watch: Watcher | None,
 ) -> Outcome:
-    """Writes the specification, starts, waits, ends, and judges by what the ranks wrote."""
+    """Writes the specification, starts (on a port), waits, ends, and judges by what the ranks wrote.
+
+    A port that somebody else took between our look and the ranks' use costs no trial.
+    """
     write_json(folder.spec, spec.to_json())
     write_json(folder.ds_config, spec.ds_config)
+    for _ in range(PORT_ATTEMPTS - 1):
+        outcome = _run_once(spec, folder, start, watch)
+        if not (isinstance(outcome, Crashed) and _PORT_TAKEN.search(outcome.reason)):
+            return outcome
+        folder.forget_results(spec.ranks)
+    return _run_once(spec, folder, start, watch)
+
+
+def _run_once(
+    spec: TrialSpec,
+    folder: TrialFolder,
+    start: Callable[[int], Processes],
+    watch: Watcher | None,
+) -> Outcome:
     clear_stale_locks(extensions_dir())
     clear_shared_memory()
     oom_kills_before = _kernel_oom_kills()
     try:
-        processes = start()
+        processes = start(free_port())
     except OSError as error:
         return Crashed(
             reason=f"the launcher cannot start: {error}", evidence=str(error), exit_code=None
         )
+    pulse = _Pulse(folder, spec)
     try:
-        ending = _wait(processes, spec, folder, watch)
+        ending = _wait(processes, spec, folder, watch, pulse)
         exit_code = processes.exit_code
     finally:
         stuck = processes.end()
@@ -68,6 +94,7 @@ def run_processes(
             phases=[_phase(folder, rank) for rank in ranks],
             exit_code=exit_code,
             ending=ending,
+            patience_seconds=pulse.patience_seconds,
             kernel_killed=_kernel_oom_kills() > oom_kills_before,
             log_tail=_log_tail(folder.stderr),
             stuck_processes=stuck,
@@ -77,12 +104,15 @@ def run_processes(
 
 
 def _wait(
-    processes: Processes, spec: TrialSpec, folder: TrialFolder, watch: Watcher | None
+    processes: Processes,
+    spec: TrialSpec,
+    folder: TrialFolder,
+    watch: Watcher | None,
+    pulse: _Pulse,
 ) -> Ending:
     """Until the processes ended, or all ranks wrote; or until the deadline, or too long without progress."""
     started = time.monotonic()
     complete_since: float | None = None
-    pulse = _Pulse(folder, spec, started)
     seen_at = 0
     while processes.exit_code is None:
         now = time.monotonic()
@@ -107,14 +137,26 @@ def _wait(
 
 
 class _Pulse:
-    """Whether any rank still makes progress, told by its progress files' times of change."""
+    """Whether any rank still makes progress, told by its progress files.
 
-    def __init__(self, folder: TrialFolder, spec: TrialSpec, now: float) -> None:
+    Before the steps, patience is ``hang_seconds``: how long a build takes is not known. Once steps
+    come, it is what the next one should take, with a wide margin.
+    """
+
+    def __init__(self, folder: TrialFolder, spec: TrialSpec) -> None:
         self._files = [folder.progress(rank) for rank in range(spec.ranks)]
         self._hang_seconds = spec.hang_seconds
         self._stamps: list[int] = []
-        self._last_change = now
+        self._last_change = time.monotonic()
         self._longest_gap = 0.0
+        self._steps_known = False
+
+    @property
+    def patience_seconds(self) -> float:
+        least = self._hang_seconds
+        if self._steps_known:
+            least = min(least, HANG_SECONDS_BETWEEN_STEPS)
+        return max(least, HANG_FACTOR * self._longest_gap)
 
     def has_stopped(self, now: float) -> bool:
         stamps = [_modified_ns(path) for path in self._files]
@@ -122,8 +164,13 @@ class _Pulse:
             if any(self._stamps):  # not the time that it took to start
                 self._longest_gap = max(self._longest_gap, now - self._last_change)
             self._stamps, self._last_change = stamps, now
-        patience = max(self._hang_seconds, HANG_FACTOR * self._longest_gap)
-        return now - self._last_change > patience
+            self._steps_known = self._steps_known or all(map(_has_stepped, self._files))
+        return now - self._last_change > self.patience_seconds
+
+
+def _has_stepped(progress: Path) -> bool:
+    document = read_json(progress)
+    return isinstance(document, dict) and document.get("step", 0) >= _STEPS_KNOWN
 
 
 def _modified_ns(path: Path) -> int:
@@ -138,7 +185,8 @@ def _log_tail(path: Path) -> str:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
+    ranks_own = _TORCHRUN_EPILOGUE.split(text)[0]
+    return "\n".join(ranks_own.splitlines()[-LOG_TAIL_LINES:])
 
 
 def _result(folder: TrialFolder, rank: int) -> Mapping[str, Any] | None:

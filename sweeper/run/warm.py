@@ -18,7 +18,6 @@ from sweeper.core.outcome import Outcome
 from sweeper.core.spec import TrialSpec
 from sweeper.run.launch import (
     STUDY_PID,
-    free_port,
     pasteable,
     rank_environment,
     threads_for_each_rank,
@@ -51,17 +50,20 @@ class WarmRunner:
         if self._fallback is not None:
             return self._fallback.run(spec, folder, watch)
         environment = trial_environment(spec)
-        # What a person pastes: the same trial under the launcher.
-        command = [*deepspeed_command(spec, free_port()), *WORKER, str(folder.spec.resolve())]
-        write_text(folder.command, pasteable(command, environment))
-        outcome = run_processes(spec, folder, lambda: self._start(spec, folder, environment), watch)
+
+        def start(port: int) -> ForkedRanks:
+            # What a person pastes: the same trial under the launcher.
+            command = [*deepspeed_command(spec, port), *WORKER, str(folder.spec.resolve())]
+            write_text(folder.command, pasteable(command, environment))
+            return self._start(spec, folder, environment, port)
+
+        outcome = run_processes(spec, folder, start, watch)
         if _was_bad_fork(folder, spec):
             Terminal().say(
                 "the warm runner's forks cannot use CUDA; going on with launch=deepspeed"
             )
             self._fallback = LauncherRunner(deepspeed_command)
-            for rank in range(spec.ranks):
-                folder.result(rank).unlink(missing_ok=True)
+            folder.forget_results(spec.ranks)
             return self._fallback.run(spec, folder, watch)
         return outcome
 
@@ -71,12 +73,11 @@ class WarmRunner:
             forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
     def _start(
-        self, spec: TrialSpec, folder: TrialFolder, environment: Mapping[str, str]
+        self, spec: TrialSpec, folder: TrialFolder, environment: Mapping[str, str], port: int
     ) -> ForkedRanks:
         with _environment(environment):
             self._context.set_forkserver_preload([PRELOAD])
             forkserver.ensure_running()
-        port = free_port()
         ranks = []
         for rank in range(spec.ranks):
             parameters = {

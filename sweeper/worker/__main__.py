@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sweeper.core.folder import TrialFolder, read_json, write_json
 from sweeper.core.spec import TrialSpec
+from sweeper.worker.ending import end_when_told, end_with_the_study
 from sweeper.worker.failures import failure
 from sweeper.worker.limits import lift_memory_limit
-from sweeper.worker.orphan import end_with_the_study
 from sweeper.worker.progress import Progress
 
 RESULT_SCHEMA = 1
@@ -23,6 +23,7 @@ def main(spec_path: Path) -> int:
     rank = int(os.environ.get("RANK", "0"))
     progress = Progress(folder.progress(rank))
     end_with_the_study()
+    end_when_told(folder.result(rank), rank)
     try:
         progress.enter("import")
         spec = TrialSpec.from_json(read_json(folder.spec) or {})

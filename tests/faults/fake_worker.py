@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from sweeper.worker.ending import end_when_told
+
 SPEC = Path(sys.argv[1])
 RANK = int(os.environ["RANK"])
 RESULT = SPEC.parent / f"result.rank{RANK}.json"
@@ -36,8 +38,8 @@ def write(document: dict) -> None:
     os.replace(temporary, RESULT)
 
 
-def progress(phase: str) -> None:
-    (SPEC.parent / f"progress.rank{RANK}.json").write_text(json.dumps({"phase": phase}))
+def progress(phase: str, **more: int) -> None:
+    (SPEC.parent / f"progress.rank{RANK}.json").write_text(json.dumps({"phase": phase, **more}))
 
 
 def grandchild(ignore_sigterm: bool) -> None:
@@ -52,6 +54,7 @@ def grandchild(ignore_sigterm: bool) -> None:
 
 
 def behave(behaviour: str) -> int:
+    end_when_told(RESULT, RANK)
     progress("warm-up")
     match behaviour:
         case "well":
@@ -102,6 +105,11 @@ def behave(behaviour: str) -> int:
             if RANK == 1:
                 write(MEASURED)
             time.sleep(600)
+        case "hangs-between-steps":
+            for step in range(1, 5):
+                progress("measure", step=step)
+                time.sleep(0.15)
+            time.sleep(600)
         case "is-slow-but-alive":
             for _ in range(5):
                 time.sleep(2)
@@ -124,9 +132,8 @@ def behave(behaviour: str) -> int:
             write({"kind": "error", "phase": "build", "reason": reason, "evidence": "tb"})
             return 3
         case "disk-is-full":
-            reason = "OSError: [Errno 28] No space left on device"
-            write({"kind": "error", "phase": "build", "reason": reason, "evidence": "tb"})
-            return 3
+            with open("/dev/full", "w") as result:  # instead of its result
+                result.write("{}")
         case "port-in-use":
             reason = "DistNetworkError: port 29500: address already in use"
             write({"kind": "error", "phase": "connect", "reason": reason, "evidence": "tb"})

@@ -130,6 +130,18 @@ def test_a_worker_without_progress_hangs_and_is_not_waited_for_until_the_deadlin
     assert "hangs" in outcome.reason
 
 
+def test_a_worker_that_stops_between_its_short_steps_is_not_waited_for_as_for_a_long_build(
+    trials, monkeypatch
+):
+    monkeypatch.setattr(trial_run, "HANG_SECONDS_BETWEEN_STEPS", 3.0)
+    started = time.monotonic()
+    outcome = trials.run("hangs-between-steps", ranks=2, timeout_seconds=100.0, hang_seconds=100.0)
+    assert isinstance(outcome, TimedOut)
+    assert "hangs" in outcome.reason
+    assert "measure" == outcome.phase
+    assert time.monotonic() - started < 90  # of the 100 that it would be given before its steps
+
+
 def test_a_worker_that_makes_progress_slowly_does_not_hang(trials):
     assert isinstance(trials.run("is-slow-but-alive", hang_seconds=7.0), Measured)
 
@@ -201,10 +213,10 @@ def test_the_rank_that_failed_first_is_named_not_the_one_that_lost_its_peer(tria
     assert "ValueError: the cause" in outcome.reason
 
 
-def test_a_full_disk_is_a_crash_that_says_so(trials):
+def test_a_disk_that_is_too_full_for_the_result_is_a_crash_that_says_so(trials):
     outcome = trials.run("disk-is-full")
     assert isinstance(outcome, Crashed)
-    assert "No space left on device" in outcome.reason
+    assert "No space left on device" in outcome.evidence
 
 
 def test_a_port_in_use_is_a_crash_that_says_so(trials):
@@ -248,7 +260,7 @@ def test_a_rank_ends_by_itself_when_its_study_is_gone(tmp_path):
         [
             sys.executable,
             "-c",
-            "from sweeper.worker.orphan import end_with_the_study; import time;"
+            "from sweeper.worker.ending import end_with_the_study; import time;"
             "end_with_the_study(); print(flush=True); time.sleep(600)",
         ],
         env={**os.environ, "SWEEPER_STUDY_PID": str(study.pid), "PYTHONPATH": str(ROOT)},

@@ -56,7 +56,6 @@ def check_whole(folder: StudyFolder, cwd: Path, *, num_run: int):
     assert not [t for t in recorded.trials if not t.state.is_finished()]
 
 
-@pytest.mark.slow
 def test_a_study_killed_at_fifty_random_moments_loses_nothing_and_repeats_nothing(tmp_path):
     moments = random.Random(20)
     folder = StudyFolder(tmp_path / "a study")

@@ -1,10 +1,13 @@
 """Whether what is measured of real trials is true."""
 
+import socket
+
 import pytest
 
 from sweeper.core.folder import TrialFolder
 from sweeper.core.outcome import Measured, Unsupported, reason_of
 from sweeper.core.plan import plan
+from sweeper.run import trial_run
 from sweeper.run.ops import ensure_ops
 from sweeper.run.runners import runner
 from sweeper.run.shared_memory import PATTERN, SEGMENTS
@@ -118,3 +121,15 @@ def test_warm_up_goes_on_until_steps_are_no_longer_getting_faster(tmp_path):
     assert 2 <= len(m.warmup_step_seconds) <= 10
     if len(m.warmup_step_seconds) < 10:
         assert m.warmup_step_seconds[-1] >= 0.9 * m.warmup_step_seconds[-2]
+
+
+@pytest.mark.parametrize("how", ["warm", "deepspeed"])
+def test_a_port_that_somebody_took_meanwhile_costs_no_trial(tmp_path, monkeypatch, how):
+    free = trial_run.free_port()
+    with socket.socket() as somebody:
+        somebody.bind(("127.0.0.1", 0))
+        somebody.listen()
+        ports = [somebody.getsockname()[1], free]
+        monkeypatch.setattr(trial_run, "free_port", lambda: ports.pop(0))
+        measured(run(tmp_path, how))
+    assert [] == ports

@@ -147,3 +147,18 @@ def test_the_breakdown_is_the_slowest_ranks_and_every_ranks_ledger_is_kept():
     m = outcome(result(), slow).measurement
     assert {"forward": (0.9,), "rest": (0.1,)} == m.breakdown_seconds
     assert 2 == len(m.memory)
+
+
+@pytest.mark.parametrize("vanished", [0, 1])
+def test_a_rank_that_was_told_to_end_is_not_the_one_that_failed(vanished):
+    results = [result("ended", rank=0), result("ended", rank=1)]
+    results[vanished] = None
+    crashed = outcome(*results)
+    assert isinstance(crashed, Crashed)
+    assert f"rank {vanished} ended in phase measure without writing a result" in crashed.reason
+
+
+def test_ranks_that_are_told_to_end_at_the_deadline_have_timed_out_in_their_phase():
+    timed_out = outcome(result("ended"), result("ended", rank=1), ending=Ending.DEADLINE)
+    assert isinstance(timed_out, TimedOut)
+    assert "measure" == timed_out.phase

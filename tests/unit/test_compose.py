@@ -1,0 +1,59 @@
+"""Composing without Hydra's full price gives what Hydra gives."""
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf.errors import OmegaConfBaseException
+
+from sweeper.hydra_edge import schema
+from sweeper.hydra_edge.compose import Composer, settings_of
+from sweeper.places import conf_dir
+
+TYPED = ["+model=gpt2-nano", "hydra/sweeper=optuna"]
+
+
+@pytest.fixture
+def hydra():
+    schema.register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield GlobalHydra.instance().hydra
+
+
+@pytest.fixture
+def master(hydra):
+    return hydra.compose_config("config", TYPED, run_mode=RunMode.MULTIRUN, from_shell=False)
+
+
+@pytest.fixture
+def composer(hydra, master):
+    return Composer(hydra.config_loader, master, TYPED[:1])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["zero=stage1"],
+        ["batch.micro_size=2"],
+        ["zero=stage3", "batch.micro_size=4", "offload=optimizer"],
+        ["batch.micro_size=2", "zero.stage=1", "zero=stage2"],
+        ["optimizer.betas=[0.8,0.99]", "model.layers=3"],
+    ],
+)
+def test_what_is_composed_is_what_hydra_composes(hydra, master, composer, overrides):
+    expected = settings_of(hydra.config_loader.load_sweep_config(master, [*TYPED[:1], *overrides]))
+    assert expected == composer.settings(overrides)
+    assert expected == composer.settings(overrides)  # and a second time, from what was kept
+
+
+def test_values_set_for_one_candidate_are_not_seen_by_the_next(composer):
+    assert 4 == composer.settings(["batch.micro_size=4"]).batch.micro_size
+    assert 1 == composer.settings([]).batch.micro_size
+
+
+@pytest.mark.parametrize("overrides", [["batch.mikro=2"], ["optimizer.lr.x=2"]])
+def test_a_value_for_nothing_is_hydras_error(composer, overrides):
+    with pytest.raises((HydraException, OmegaConfBaseException)):
+        composer.config(overrides)
