@@ -35,9 +35,13 @@ CONFIG: dict[str, Any] = {
     "offload": {"optimizer": "none", "params": "none"},
     "precision": {"mode": "fp32", "fp16_initial_scale_power": 12},
     "batch": {"micro_size": 1},
-    "checkpointing": {"mode": "none"},
+    "comm": {"dtype": None},
+    "checkpointing": {"every_nth_block": 0, "on_cpu": False},
+    "compile": {"mode": "none"},
+    "parallel": {"tensor": 1, "pipeline": 1, "sequence": 1, "expert": 1},
     "optimizer": {
         "type": "AdamW",
+        "implementation": "fused",
         "lr": 1e-3,
         "betas": [0.9, 0.95],
         "eps": 1e-8,
@@ -63,7 +67,12 @@ CONFIG: dict[str, Any] = {
         "loss_tolerance_16bit": 1e-2,
         "breakdown_steps": 1,
     },
-    "launch": {"runner": "deepspeed", "timeout_seconds": 120.0, "hang_seconds": 60.0},
+    "launch": {
+        "runner": "deepspeed",
+        "timeout_seconds": 120.0,
+        "hang_seconds": 60.0,
+        "bind_cores": False,
+    },
 }
 
 

@@ -16,3 +16,4 @@ class Machine:
     device_memory_bytes: int | None = None
     bf16: bool | None = None
     fp16: bool | None = None
+    libaio: bool | None = None

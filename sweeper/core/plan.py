@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from sweeper.core.ds_config import ds_config, ops_needed
+from sweeper.core.ds_config import ds_config, ops_needed, unknown_top_level_keys
 from sweeper.core.machine import Machine
 from sweeper.core.outcome import Infeasible, Unsupported
-from sweeper.core.rules import FORBIDDEN, IGNORED, NEEDS
+from sweeper.core.rules import FORBIDDEN, IGNORED, NEEDS, OWN_VALUES
 from sweeper.core.settings import Settings
 from sweeper.core.spec import TrialSpec
 
-_NO_WORK = ("launch.",)  # settings that change how long we wait, not what is trained
+# Settings that change how a trial is started and how long we wait, not what is trained.
+_NO_WORK = ("launch.runner", "launch.timeout_seconds", "launch.hang_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +31,10 @@ class Plan:
 
 def plan(settings: Settings, machine: Machine) -> Plan:
     """Takes out what does not act, then judges by the rules; starts nothing."""
-    acting, notes = settings, []
-    for ignored in IGNORED:
-        if ignored.applies(acting):
-            if note := ignored.reason(acting):
-                notes.append(note)
-            acting = ignored.without(acting)
+    acting, notes = settings, [*unknown_top_level_keys(settings)]
+    for ignored in (*OWN_VALUES, *IGNORED):
+        acting, said = ignored.without(acting)
+        notes.extend(said)
     return Plan(
         key=candidate_key(acting),
         settings=acting,
@@ -44,9 +43,14 @@ def plan(settings: Settings, machine: Machine) -> Plan:
     )
 
 
+def acts(settings: Settings, name: str) -> bool:
+    """Whether DeepSpeed would look at the setting ``name`` beside the other settings."""
+    return not any(name in ignored.names and ignored.applies(settings) for ignored in IGNORED)
+
+
 def candidate_key(acting: Settings) -> str:
     """Canonical JSON of the settings that act."""
-    flat = {k: v for k, v in acting.flat().items() if not k.startswith(_NO_WORK)}
+    flat = {k: v for k, v in acting.flat().items() if k not in _NO_WORK}
     return json.dumps(flat, sort_keys=True, separators=(",", ":"))
 
 
@@ -63,13 +67,22 @@ def _refusal(settings: Settings, machine: Machine) -> Infeasible | Unsupported |
 
 
 def _spec(settings: Settings, machine: Machine) -> TrialSpec:
-    workload, hardware = settings.workload, settings.hardware
-    accumulation_steps = workload.global_batch_size // (settings.batch.micro_size * hardware.ranks)
+    workload, hardware, degrees = settings.workload, settings.hardware, settings.parallel
+    accumulation_steps = workload.global_batch_size // (
+        settings.batch.micro_size * settings.data_parallel
+    )
     return TrialSpec(
         ds_config=ds_config(settings, accumulation_steps=accumulation_steps),
         model_target=settings.model_target,
         model_arguments=settings.model_arguments,
-        checkpointing=settings.checkpointing.mode,
+        checkpoint_every_nth_block=settings.checkpointing.every_nth_block,
+        checkpoint_on_cpu=settings.checkpointing.on_cpu,
+        compile=settings.compile.mode,
+        tensor_parallel=degrees.tensor,
+        pipeline_stages=degrees.pipeline,
+        sequence_parallel=degrees.sequence,
+        expert_parallel=degrees.expert,
+        data_parallel=settings.data_parallel,
         precision=settings.precision.mode,
         accelerator=hardware.accelerator,
         ranks=hardware.ranks,
@@ -90,6 +103,9 @@ def _spec(settings: Settings, machine: Machine) -> TrialSpec:
         breakdown_steps=settings.measure.breakdown_steps,
         timeout_seconds=float(settings.launch.timeout_seconds),
         hang_seconds=float(settings.launch.hang_seconds),
+        bind_cores=settings.launch.bind_cores,
+        omp_threads=settings.launch.omp_threads,
+        cuda_allocator=settings.launch.cuda_allocator,
         ops=ops_needed(settings),
     )
 

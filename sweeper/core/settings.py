@@ -2,14 +2,14 @@
 
 These dataclasses are the one place that gives a setting its type, its allowed values and its
 meaning: the Hydra schema, the errors and the help are made from them. Their *values* stand in
-``conf/``, so no field has a default here.
+``conf/``, so no field has a default here but null, which leaves a knob to DeepSpeed.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeAlias, TypeVar, get_type_hints
 
 from sweeper.core.quantities import parse_bytes
@@ -17,6 +17,7 @@ from sweeper.errors import UsageError
 
 Scalar: TypeAlias = str | int | float | bool | None
 _T = TypeVar("_T")
+FREE_GROUPS = ("model", "ds")  # what is in them is not ours to name
 
 
 def setting(help: str, *, choices: tuple[Scalar, ...] = (), minimum: float | None = None) -> Any:
@@ -24,18 +25,97 @@ def setting(help: str, *, choices: tuple[Scalar, ...] = (), minimum: float | Non
     return field(metadata={"help": help, "choices": choices, "minimum": minimum})
 
 
+def knob(
+    help: str,
+    *,
+    choices: tuple[Scalar, ...] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    own: Scalar = None,
+) -> Any:
+    """A setting that is left to DeepSpeed where it is null; ``own`` is what DeepSpeed then takes."""
+    metadata = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum}
+    return field(default=None, metadata={**metadata, "own": own})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZeroSettings:
+    """Sizes are in elements, as in DeepSpeed, not in bytes."""
+
     stage: int = setting(
         "what ZeRO shards over the ranks: 0 nothing, 1 optimizer states, 2 and gradients, 3 and parameters",
         choices=(0, 1, 2, 3),
+    )
+    reduce_bucket_size: int | None = knob(
+        "gradients that are reduced in one go: small saves memory, large saves calls",
+        minimum=1,
+        own=500_000_000,
+    )
+    allgather_bucket_size: int | None = knob(
+        "updated parameters that are gathered in one go, at stages 1 and 2",
+        minimum=2,
+        own=500_000_000,
+    )
+    overlap_comm: bool | None = knob("reduce gradients while the backward pass goes on")
+    reduce_scatter: bool | None = knob("reduce each shard to its owner, not to all", own=True)
+    contiguous_gradients: bool | None = knob(
+        "copy gradients to one buffer as they come: against fragmentation", own=True
+    )
+    round_robin_gradients: bool | None = knob(
+        "spread the gradients finely, so that ranks copy them to the CPU side by side", own=False
+    )
+    sub_group_size: int | None = knob(
+        "parameters that the optimizer updates in one go: small lowers its peak",
+        minimum=1,
+        own=1_000_000_000,
+    )
+    stage3_prefetch_bucket_size: int | None = knob(
+        "parameters fetched ahead: overlap against memory", minimum=0, own=50_000_000
+    )
+    stage3_param_persistence_threshold: int | None = knob(
+        "parameters smaller than this stay whole on every rank", minimum=0, own=100_000
+    )
+    stage3_max_live_parameters: int | None = knob(
+        "gathered parameters that may be there at once", minimum=0, own=1_000_000_000
+    )
+    stage3_max_reuse_distance: int | None = knob(
+        "a parameter used again within this distance is kept", minimum=0, own=1_000_000_000
+    )
+    stage3_module_granularity_threshold: int | None = knob(
+        "modules finer than this are fetched as one", minimum=0, own=0
+    )
+    stage3_allgather_sequential: bool | None = knob(
+        "gather one parameter after the other: a lower peak, no prefetch", own=False
+    )
+    hpz_partition_size: int | None = knob(
+        "ZeRO++ hpZ: ranks that hold a whole second copy of the parameters", minimum=1, own=1
+    )
+    quantized_weights: bool | None = knob(
+        "ZeRO++ qwZ: gather the parameters as 8-bit integers", own=False
+    )
+    quantized_gradients: bool | None = knob(
+        "ZeRO++ qgZ: reduce the gradients as 4-bit integers between nodes", own=False
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OffloadSettings:
-    optimizer: str = setting("where the optimizer states live", choices=("none", "cpu"))
-    params: str = setting("where the parameters live between uses", choices=("none", "cpu"))
+    optimizer: str = setting("where the optimizer states live", choices=("none", "cpu", "nvme"))
+    params: str = setting("where the parameters live between uses", choices=("none", "cpu", "nvme"))
+    optimizer_ratio: float | None = knob(
+        "share of the optimizer states that is offloaded (Twin-Flow)",
+        minimum=0.0,
+        maximum=1.0,
+        own=1.0,
+    )
+    pin_memory: bool | None = knob("page-locked host memory: faster copies", own=True)
+    super_offload: bool | None = knob("SuperOffload: CPU and device update side by side", own=False)
+    nvme_path: str | None = knob("folder on the NVMe drive")
+    pipeline_read: bool | None = knob("read the next states while these are updated", own=False)
+    pipeline_write: bool | None = knob("write the last states while these are updated", own=False)
+    aio_block_size: int | None = knob("bytes of one NVMe request", minimum=1, own=1_048_576)
+    aio_queue_depth: int | None = knob("NVMe requests under way at once", minimum=1, own=8)
+    aio_threads: int | None = knob("threads that submit NVMe requests", minimum=1, own=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +127,21 @@ class PrecisionSettings:
     fp16_initial_scale_power: int = setting(
         "fp16 starts with a loss scale of 2 to this power", minimum=0
     )
+    fp16_loss_scale: float | None = knob(
+        "a fixed loss scale; 0 adapts it to overflows", minimum=0, own=0.0
+    )
+    bf16_master_weights: bool | None = knob("master weights and gradients in bf16 too", own=False)
+    bf16_optimizer_states: bool | None = knob("Adam's two moments in bf16 too", own=False)
+    grad_accum_dtype: str | None = knob(
+        "what micro-batches' gradients are summed in", choices=("fp32", "bf16", "fp16")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommSettings:
+    dtype: str | None = knob(
+        "what gradients are sent in: 16 bits halve the traffic", choices=("fp32", "bf16", "fp16")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +151,38 @@ class BatchSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointingSettings:
+    every_nth_block: int = setting(
+        "activation checkpointing: recompute every block (1), every second (2), ..., none (0)",
+        minimum=0,
+    )
+    on_cpu: bool = setting("keep what is saved for the recomputation in host memory")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileSettings:
     mode: str = setting(
-        "activation checkpointing: recompute nothing, or every block", choices=("none", "full")
+        "engine compiles the model with torch.compile, deepcompile with DeepSpeed's own passes too",
+        choices=("none", "engine", "deepcompile"),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelSettings:
+    """Degrees; what is left of the ranks is data-parallel."""
+
+    tensor: int = setting("ranks that share each layer's matrices (AutoTP)", minimum=1)
+    pipeline: int = setting("stages that the layers are cut into (PipelineModule)", minimum=1)
+    sequence: int = setting("ranks that share each sequence (Ulysses)", minimum=1)
+    expert: int = setting("ranks that share the experts of a mixture", minimum=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerSettings:
-    type: str = setting("the optimizer", choices=("AdamW", "Adam"))
+    type: str = setting("the optimizer", choices=("AdamW", "Adam", "Lion", "Muon"))
+    implementation: str = setting(
+        "of Adam without offload: torch's fused, foreach or plain loop, or DeepSpeed's FusedAdam",
+        choices=("fused", "foreach", "plain", "deepspeed"),
+    )
     lr: float = setting("learning rate", minimum=0)
     betas: list[float] = setting("decay rates of the two moments")
     eps: float = setting("added to the denominator", minimum=0)
@@ -135,6 +254,13 @@ class LaunchSettings:
         choices=("warm", "deepspeed", "torchrun"),
     )
     timeout_seconds: float = setting("a trial that takes longer has timed out", minimum=1)
+    bind_cores: bool = setting("give each rank cores of its own")
+    omp_threads: int | None = knob(
+        "OpenMP threads of a rank; null is its share of the cores", minimum=1
+    )
+    cuda_allocator: str | None = knob(
+        "PYTORCH_CUDA_ALLOC_CONF, e.g. expandable_segments:True: against fragmentation"
+    )
     hang_seconds: float = setting(
         "a trial that makes no progress for so long hangs; once it steps, for 20 times its longest step",
         minimum=1,
@@ -143,19 +269,32 @@ class LaunchSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that decides what a trial does. ``model`` names a factory and its arguments."""
+    """Everything that decides what a trial does.
+
+    ``model`` names a factory and its arguments; ``ds`` holds raw DeepSpeed keys, which win over ours.
+    """
 
     model: dict[str, Any]
     zero: ZeroSettings
     offload: OffloadSettings
     precision: PrecisionSettings
+    comm: CommSettings
     batch: BatchSettings
     checkpointing: CheckpointingSettings
+    compile: CompileSettings
+    parallel: ParallelSettings
     optimizer: OptimizerSettings
     workload: WorkloadSettings
     hardware: HardwareSettings
     measure: MeasureSettings
     launch: LaunchSettings
+    ds: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def data_parallel(self) -> int:
+        """Ranks that see different samples: what the model-parallel degrees leave of them."""
+        degrees = self.parallel
+        return self.hardware.ranks // (degrees.tensor * degrees.pipeline * degrees.sequence)
 
     @property
     def model_target(self) -> str:
@@ -221,6 +360,8 @@ def _build(cls: type[_T], values: Mapping[str, Any], prefix: str) -> _T:
     for f in fields(cls):  # type: ignore[arg-type]
         name = f"{prefix}{f.name}"
         if f.name not in values:
+            if f.default is not MISSING or f.default_factory is not MISSING:
+                continue
             raise UsageError(f"{name} is missing from the configuration; type {name}=...")
         given, kind = values[f.name], hints[f.name]
         if isinstance(kind, type) and is_dataclass(kind):
@@ -234,12 +375,26 @@ def _build(cls: type[_T], values: Mapping[str, Any], prefix: str) -> _T:
 
 
 def _check(name: str, given: Any, metadata: Mapping[str, Any]) -> None:
+    if given is None and "own" in metadata:
+        return
     choices, minimum = metadata.get("choices", ()), metadata.get("minimum")
+    maximum = metadata.get("maximum")
     if choices and given not in choices:
         allowed = ", ".join(map(str, choices))
         raise UsageError(f"{name}={given}: allowed are {allowed}; type {name}={choices[0]}")
     if minimum is not None and (not isinstance(given, int | float) or not given >= minimum):
         raise UsageError(f"{name}={given}: must be at least {minimum:g}; type {name}={minimum:g}")
+    if maximum is not None and not given <= maximum:
+        raise UsageError(f"{name}={given}: must be at most {maximum:g}; type {name}={maximum:g}")
+
+
+def with_values(settings: Settings, values: Mapping[str, Scalar]) -> Settings:
+    """A copy with dotted settings changed: ``{"zero.stage": 2}``."""
+    for name, value in values.items():
+        group, _, setting_name = name.partition(".")
+        changed = replace(getattr(settings, group), **{setting_name: value})
+        settings = replace(settings, **{group: changed})
+    return settings
 
 
 def setting_names(cls: type = Settings, prefix: str = "") -> dict[str, Mapping[str, Any]]:
@@ -249,6 +404,6 @@ def setting_names(cls: type = Settings, prefix: str = "") -> dict[str, Mapping[s
     for f in fields(cls):
         if is_dataclass(hints[f.name]):
             names |= setting_names(hints[f.name], f"{prefix}{f.name}.")
-        elif f.name != "model":
+        elif f.name not in FREE_GROUPS:
             names[f"{prefix}{f.name}"] = f.metadata
     return names

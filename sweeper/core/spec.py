@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-SPEC_SCHEMA = 1
+SPEC_SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +16,14 @@ class TrialSpec:
     ds_config: dict[str, Any]
     model_target: str
     model_arguments: dict[str, Any]
-    checkpointing: str
+    checkpoint_every_nth_block: int
+    checkpoint_on_cpu: bool
+    compile: str
+    tensor_parallel: int
+    pipeline_stages: int
+    sequence_parallel: int
+    expert_parallel: int
+    data_parallel: int
     precision: str
     accelerator: str
     ranks: int
@@ -37,6 +44,9 @@ class TrialSpec:
     breakdown_steps: int
     timeout_seconds: float
     hang_seconds: float
+    bind_cores: bool
+    omp_threads: int | None
+    cuda_allocator: str | None
     ops: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:

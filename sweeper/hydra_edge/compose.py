@@ -39,7 +39,7 @@ def settings_of(config: DictConfig) -> Settings:
 def no_model(what: str) -> str:
     """The line for a model that is missing or unknown: ``what`` is wrong, and which there are."""
     names = options("model")
-    return f"{what}; there are {', '.join(names)}; type +model={names[0] if names else 'NAME'}"
+    return f"{what}; there are {', '.join(names)}; type +model=gpt2"
 
 
 def options(group: str) -> list[str]:
@@ -59,6 +59,7 @@ class Composer:
         self._master = master
         self._fixed = list(fixed)
         self._of_options: dict[tuple[str, ...], DictConfig] = {}
+        self._settings: dict[tuple[str, ...], Settings] = {}
 
     def config(self, overrides: Sequence[str]) -> DictConfig:
         values = [override for override in overrides if self._sets_a_value(override)]
@@ -76,6 +77,12 @@ class Composer:
 
     def settings(self, overrides: Sequence[str]) -> Settings:
         return settings_of(self.config(overrides))
+
+    def settings_of_options(self, overrides: tuple[str, ...]) -> Settings:
+        """The same, kept for the next time: for the few combinations of groups that there are."""
+        if overrides not in self._settings:
+            self._settings[overrides] = self.settings(overrides)
+        return self._settings[overrides]
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         return self._loader.load_sweep_config(self._master, [*self._fixed, *overrides])

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from sweeper.core.settings import Settings
 from sweeper.run.machine import accelerator, device_count
@@ -20,6 +20,7 @@ SAMPLERS: dict[str, dict[str, Any]] = {
         "_target_": "optuna.samplers.TPESampler",
         "n_startup_trials": 5,
         "multivariate": True,
+        "group": True,
         "constant_liar": True,
     },
     "random": {"_target_": "optuna.samplers.RandomSampler"},
@@ -81,7 +82,9 @@ def register() -> None:
             name: _unfrozen(kind)
             for name, kind in get_type_hints(Settings).items()
             if isinstance(kind, type) and is_dataclass(kind)
-        },
+        }
+        # Open: any key of DeepSpeed's may be set in it.
+        | {"ds": DictConfig({}, flags={"struct": False})},
     )
     for name in ("optuna", "deepspeed"):
         _store(name, _SWEEPER_NODE, group="hydra/sweeper", package="_global_")
@@ -112,7 +115,8 @@ def _unfrozen(cls: type) -> type:
             group = _unfrozen(kind)
             members.append((f.name, group, field(default_factory=group)))
         else:
-            members.append((f.name, kind, field(default=MISSING)))
+            # A knob that nothing is said of is null: left to DeepSpeed.
+            members.append((f.name, kind, field(default=None if f.default is None else MISSING)))
     return make_dataclass(cls.__name__, members)
 
 

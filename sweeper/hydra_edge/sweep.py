@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from sweeper.core.study import Budget, Study, StudyResult
 from sweeper.core.trial import Trial
 from sweeper.errors import Interrupted, NothingMeasured, SweeperError, UsageError
 from sweeper.hydra_edge.compose import Composer, choices_of
+from sweeper.hydra_edge.conditions import Conditions, options_first
 from sweeper.hydra_edge.expressions import read
 from sweeper.hydra_edge.job import Throughput, record_refused
 from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished
@@ -49,6 +51,7 @@ def sweep(
     """
     options = {name: _plain(value) for name, value in options.items()}
     typed = read(arguments, options.get("params") or {})
+    typed = replace(typed, space=options_first(typed.space))
     composer = Composer(hydra_context.config_loader, config, typed.fixed)
     baseline = _baseline(composer, typed.space)
     settings = composer.settings(as_overrides(baseline))
@@ -70,7 +73,8 @@ def sweep(
         check_unchanged(folder, config_now, environment)
     pending = clear_unfinished(folder)
     finished = folder.read_trials()
-    sampler = _open_sampler(options, typed.space, folder, config, finished)
+    conditions = Conditions(composer, typed.space)
+    sampler = _open_sampler(options, typed.space, conditions, folder, config, finished)
     terminal.say(_headline(settings, typed.space, budget, folder))
     if resuming:
         terminal.say(f"going on with {len(finished)} finished trials")
@@ -188,6 +192,8 @@ def _baseline(composer: Composer, space: SearchSpace) -> Point:
         if own is None:
             own = OmegaConf.select(config, name)
         points = domain.points()
+        if own is None and points is not None and "null" in points:
+            own = "null"  # a knob that is left to DeepSpeed
         if own is None or (points is not None and str(own) not in points):
             return added  # the user's own value is not among those that are searched
         point[name] = str(own)
@@ -213,6 +219,7 @@ def _check_every_choice(
 def _open_sampler(
     options: Mapping[str, Any],
     space: SearchSpace,
+    conditions: Conditions,
     folder: StudyFolder,
     config: DictConfig,
     finished: Sequence[Trial],
@@ -236,7 +243,7 @@ def _open_sampler(
         seed=None if seed is None else seed + len(finished),
     )
     extend = _custom_search_space(options.get("custom_search_space"), config)
-    sampler = OptunaSampler(space, study, seed=seed, extend=extend)
+    sampler = OptunaSampler(space, study, seed=seed, extend=extend, acts=conditions.acts)
     for trial in finished:
         sampler.replay(trial)
     if options.get("warm_start") and not finished:

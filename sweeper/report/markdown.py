@@ -70,12 +70,36 @@ def changed_settings(trial: Trial, baseline: Trial) -> dict[str, tuple[Any, Any]
 
 def not_in_the_json(trial: Trial) -> list[str]:
     """What of a trial's settings a ds_config.json cannot carry."""
+    given = trial.settings
     missing = []
-    if trial.settings.get("checkpointing.mode", "none") != "none":
+    if n := given.get("checkpointing.every_nth_block"):
         missing.append(
-            "activation checkpointing (every block): switch it on in your model, for example "
-            "`torch.utils.checkpoint` around each block or `gradient_checkpointing_enable()`"
+            f"activation checkpointing (every {'block' if n == 1 else f'{n}th block'}): switch it on in"
+            " your model, for example `torch.utils.checkpoint` around each block or"
+            " `gradient_checkpointing_enable()`"
         )
+    if given.get("compile.mode", "none") != "none":
+        missing.append("compilation: call `engine.compile()` after `deepspeed.initialize`")
+    if given.get("parallel.pipeline", 1) > 1:
+        missing.append(
+            f"the pipeline's {given['parallel.pipeline']} stages: make the model a"
+            " `deepspeed.pipe.PipelineModule`"
+        )
+    if given.get("parallel.sequence", 1) > 1:
+        missing.append(
+            f"sequence parallelism over {given['parallel.sequence']} ranks beyond its groups: wrap"
+            " attention in `deepspeed.sequence.layer.DistributedAttention`"
+        )
+    if given.get("parallel.expert", 1) > 1:
+        missing.append(
+            f"expert parallelism over {given['parallel.expert']} ranks: use"
+            " `deepspeed.moe.layer.MoE(ep_size=...)`"
+        )
+    launch = [
+        n for n in ("bind_cores", "omp_threads", "cuda_allocator") if given.get(f"launch.{n}")
+    ]
+    if launch:
+        missing.append(f"the launch settings ({', '.join(launch)}): they stand in `best/launch.sh`")
     return missing
 
 

@@ -19,7 +19,7 @@ MAIN_SETTINGS = (
     "offload.params",
     "precision.mode",
     "batch.micro_size",
-    "checkpointing.mode",
+    "checkpointing.every_nth_block",
 )
 
 PARTS = ("forward", "backward", "optimizer", "rest")

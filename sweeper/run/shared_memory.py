@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +14,16 @@ SEGMENTS = Path("/dev/shm")
 PATTERN = "deepspeed_allreduce_buffer_*"
 
 
-def clear_shared_memory(folder: Path = SEGMENTS) -> list[Path]:
-    """Removes this user's segments that no living process has mapped; returns them."""
-    found = [path for path in folder.glob(PATTERN) if _is_ours(path)]
+# Ranks that start make and open them one after the other: a new one may not be mapped by all yet.
+SETTLED_SECONDS = 60.0
+
+
+def clear_shared_memory(folder: Path = SEGMENTS, *, port: str | None = None) -> list[Path]:
+    """Removes this user's segments that no living process has mapped; returns them.
+
+    With ``port`` those of the run that met there, which has ended; else those that are old.
+    """
+    found = [path for path in folder.glob(PATTERN) if _is_ours(path) and _is_over(path, port)]
     if not found:
         return []
     mapped = _mapped(found)
@@ -23,6 +31,15 @@ def clear_shared_memory(folder: Path = SEGMENTS) -> list[Path]:
     for path in removed:
         path.unlink(missing_ok=True)
     return removed
+
+
+def _is_over(path: Path, port: str | None) -> bool:
+    if port is not None:
+        return f"_{port}_" in path.name
+    try:
+        return time.time() - path.stat().st_mtime > SETTLED_SECONDS
+    except OSError:
+        return False
 
 
 def _is_ours(path: Path) -> bool:

@@ -86,7 +86,8 @@ def _run_once(
         exit_code = processes.exit_code
     finally:
         stuck = processes.end()
-        clear_shared_memory()
+        for port in {port for rank in range(spec.ranks) if (port := _port(folder, rank))}:
+            clear_shared_memory(port=port)
     ranks = range(spec.ranks)
     return outcome_of(
         RanksReport(
@@ -197,6 +198,12 @@ def _result(folder: TrialFolder, rank: int) -> Mapping[str, Any] | None:
 def _phase(folder: TrialFolder, rank: int) -> str:
     document = read_json(folder.progress(rank))
     return str(document["phase"]) if isinstance(document, dict) and "phase" in document else "start"
+
+
+def _port(folder: TrialFolder, rank: int) -> str | None:
+    """Where the ranks met."""
+    document = read_json(folder.progress(rank))
+    return document.get("port") if isinstance(document, dict) else None
 
 
 def _kernel_oom_kills() -> int:

@@ -37,6 +37,11 @@ MAX_ENUMERATED = 100_000
 _PHASE_VIOLATION = {"build": 1.0, "initialize": 0.75, "warm-up": 0.5, "measure": 0.25}
 
 Extend = Callable[[optuna.trial.Trial], None]
+Acts = Callable[[str, Point], bool]
+
+
+def _always(name: str, point: Point) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +53,11 @@ class OptunaProposal:
 
 
 class OptunaSampler:
-    """``extend`` may suggest further parameters on a trial (the stock sweeper's custom_search_space)."""
+    """``extend`` may suggest further parameters on a trial (the stock sweeper's custom_search_space).
+
+    ``acts`` says whether a parameter does anything beside the part of a point that comes before it in
+    the space: where it does not, it is not sampled and is no part of the point.
+    """
 
     def __init__(
         self,
@@ -57,7 +66,9 @@ class OptunaSampler:
         *,
         seed: int | None,
         extend: Extend | None = None,
+        acts: Acts = _always,
     ) -> None:
+        self._acts = acts
         self._space = space
         self._study = study
         self._extend = extend
@@ -84,6 +95,7 @@ class OptunaSampler:
         return None if unknown is None else self.propose(unknown)
 
     def propose(self, point: Point) -> OptunaProposal:
+        point = self._acting(point)
         if not self._holds(point):
             return self._noted(OptunaProposal(point=point, trial=None))
         self._study.enqueue_trial(
@@ -140,16 +152,28 @@ class OptunaSampler:
                 if isinstance(trial.outcome, Measured)
                 else None,
                 params={n: _parsed(self._space.parameters[n], v) for n, v in trial.point.items()},
-                distributions=self._distributions,
+                distributions={name: self._distributions[name] for name in trial.point},
                 user_attrs={**attributes, **_summary(trial)},
                 constraints=None if crashed else {CONSTRAINT: _violation(trial)},
             )
         )
 
     def _holds(self, point: Point) -> bool:
-        return set(point) == set(self._space.parameters) and all(
-            _contains(domain, point[name]) for name, domain in self._space.parameters.items()
+        """Whether the sampler could have asked for it."""
+        parameters = self._space.parameters
+        return (
+            set(point) <= set(parameters)
+            and all(_contains(parameters[name], text) for name, text in point.items())
+            and not any(self._acts(name, point) for name in parameters if name not in point)
         )
+
+    def _acting(self, point: Point) -> Point:
+        """Without the parameters that do nothing beside the others; what is no parameter stays."""
+        acting = {name: text for name, text in point.items() if name not in self._space.parameters}
+        for name in self._space.parameters:
+            if name in point and self._acts(name, acting):
+                acting[name] = point[name]
+        return acting
 
     def give_up(self, proposal: OptunaProposal) -> None:
         if proposal.trial is not None:
@@ -157,10 +181,15 @@ class OptunaSampler:
             self._tell(proposal.trial, TrialState.FAIL)
 
     def _ask(self) -> OptunaProposal:
-        trial = self._study.ask(self._distributions)
+        trial = self._study.ask()
+        point: dict[str, str] = {}
+        for name, domain in self._space.parameters.items():
+            if self._acts(name, point):
+                point[name] = _typed(self._distributions[name], _suggested(trial, name, domain))
         if self._extend is not None:
             self._extend(trial)
-        point = {name: _typed(self._distributions.get(name), v) for name, v in trial.params.items()}
+            more = {n: v for n, v in trial.params.items() if n not in self._distributions}
+            point |= {name: _typed(None, value) for name, value in more.items()}
         return OptunaProposal(point=point, trial=trial)
 
     def _noted(self, proposal: OptunaProposal) -> OptunaProposal:
@@ -184,7 +213,8 @@ class OptunaSampler:
         size = self._space.size
         if size is None or size > MAX_ENUMERATED or self._extend is not None:
             return None
-        unknown = [p for p in self._space.points() if _identity(p) not in self._known]
+        acting = map(self._acting, self._space.points())
+        unknown = [point for point in acting if _identity(point) not in self._known]
         return self._random.choice(unknown) if unknown else None
 
 
@@ -306,6 +336,14 @@ def _distribution(domain: Domain) -> BaseDistribution:
     if isinstance(domain, IntRange):
         return IntDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
     return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+
+
+def _suggested(trial: optuna.trial.Trial, name: str, domain: Domain) -> Any:
+    if isinstance(domain, Choice):
+        return trial.suggest_categorical(name, domain.values)
+    if isinstance(domain, IntRange):
+        return trial.suggest_int(name, domain.low, domain.high, log=domain.log, step=domain.step)
+    return trial.suggest_float(name, domain.low, domain.high, log=domain.log, step=domain.step)
 
 
 def _parsed(domain: Domain, text: str) -> Any:

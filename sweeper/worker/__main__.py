@@ -29,7 +29,7 @@ def main(spec_path: Path) -> int:
         spec = TrialSpec.from_json(read_json(folder.spec) or {})
         from sweeper.worker.train import train
 
-        result = train(spec, progress)
+        result = train(spec, folder, progress)
     except BaseException as error:
         limited = lift_memory_limit()
         result = failure(error, phase=progress.phase, limited=limited)

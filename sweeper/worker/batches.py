@@ -13,10 +13,10 @@ from sweeper.core.spec import TrialSpec
 class Batches:
     """Batch ``step`` depends on the seed and the step alone: not on ranks, micro-batch or stage."""
 
-    def __init__(self, spec: TrialSpec, *, vocab_size: int, rank: int, device: str) -> None:
+    def __init__(self, spec: TrialSpec, *, vocab_size: int, data_rank: int, device: str) -> None:
         self._spec = spec
         self._vocab_size = vocab_size
-        self._rank = rank
+        self._data_rank = data_rank
         self._device = device
         self._tokens = None if spec.tokens_file is None else _open_tokens(Path(spec.tokens_file))
         if self._tokens is not None and self._tokens.numel() <= spec.sequence_length:
@@ -29,9 +29,11 @@ class Batches:
         """This rank's micro-batches of one optimizer step: token ids (micro, length + 1)."""
         spec = self._spec
         samples = self._global_batch(step).view(
-            spec.accumulation_steps, spec.ranks, spec.micro_size, spec.sequence_length + 1
+            spec.accumulation_steps, spec.data_parallel, spec.micro_size, spec.sequence_length + 1
         )
-        return [samples[i, self._rank].to(self._device) for i in range(spec.accumulation_steps)]
+        return [
+            samples[i, self._data_rank].to(self._device) for i in range(spec.accumulation_steps)
+        ]
 
     def _global_batch(self, step: int) -> Tensor:
         """Token ids of shape (global batch, length + 1)."""

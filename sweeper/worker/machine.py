@@ -11,6 +11,7 @@ from typing import Any
 import deepspeed
 import torch
 from deepspeed.accelerator import get_accelerator
+from deepspeed.ops.op_builder import AsyncIOBuilder
 
 
 def environment() -> dict[str, Any]:
@@ -50,6 +51,7 @@ def capabilities() -> dict[str, Any]:
         "device_memory_bytes": torch.cuda.get_device_properties(0).total_memory if cuda else None,
         "bf16": accelerator.is_bf16_supported(),
         "fp16": accelerator.is_fp16_supported(),
+        "libaio": AsyncIOBuilder().is_compatible(verbose=False),
     }
 
 

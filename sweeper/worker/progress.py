@@ -27,5 +27,7 @@ class Progress:
     def _write(self, document: dict[str, object]) -> None:
         # Not durable on purpose: it costs microseconds, and only the living read it.
         temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({**document, "time": time.time()}))
+        # The port names what DeepSpeed leaves behind; a launcher may have chosen it.
+        now = {"port": os.environ.get("MASTER_PORT"), "time": time.time()}
+        temporary.write_text(json.dumps({**document, **now}))
         os.replace(temporary, self._path)

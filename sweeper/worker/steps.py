@@ -7,15 +7,16 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from deepspeed import comm as dist
 from deepspeed.accelerator import get_accelerator
+from torch import Tensor
 
 from sweeper.core.spec import TrialSpec
 from sweeper.core.statistics import has_settled, median_interval
 from sweeper.worker.batches import Batches
+from sweeper.worker.building import Training
 from sweeper.worker.progress import Progress
 
 MIN_MEASURED_STEPS = 3
@@ -53,8 +54,10 @@ class _Part(AbstractContextManager[None]):
 class Steps:
     """``losses`` has this rank's mean loss of each step that was applied, in order."""
 
-    def __init__(self, engine: Any, batches: Batches, progress: Progress) -> None:
-        self._engine = engine
+    def __init__(self, training: Training, batches: Batches, progress: Progress) -> None:
+        self._engine = training.engine
+        self._split = training.split
+        self._loss_factor = training.loss_factor
         self._batches = batches
         self._progress = progress
         self._synchronize = get_accelerator().synchronize
@@ -121,6 +124,9 @@ class Steps:
             return seconds
         raise DivergedError(f"loss scaling skipped {MAX_SKIPPED_STEPS} steps in a row")
 
+    def _scaled(self, loss: Tensor) -> Tensor:
+        return loss if self._loss_factor == 1.0 else loss * self._loss_factor
+
     def _step(self, clock: Clock | None) -> tuple[float, float]:
         def part(name: str) -> AbstractContextManager[None]:
             return nullcontext() if clock is None else clock.part(name, self._synchronize)
@@ -128,19 +134,24 @@ class Steps:
         dist.barrier()  # ranks start together; what one waits for another inside is its time
         self._synchronize()
         start = time.perf_counter()
-        losses = []
-        for tokens in self._batches.micro_batches(self._batch_number):
-            with part("forward"):
-                loss = self._engine(tokens)
-            with part("backward"):
-                self._engine.backward(loss)
-            with part("optimizer"):
-                self._engine.step()
-            losses.append(loss.detach())
+        micro_batches = self._batches.micro_batches(self._batch_number)
+        if self._split is not None:  # a pipeline's parts overlap: its step is timed as a whole
+            loss = self._engine.train_batch(map(self._split, micro_batches))
+        else:
+            losses = []
+            for tokens in micro_batches:
+                with part("forward"):
+                    loss = self._engine(tokens)
+                with part("backward"):
+                    self._engine.backward(self._scaled(loss))
+                with part("optimizer"):
+                    self._engine.step()
+                losses.append(loss.detach())
+            loss = torch.stack(losses).float().mean()
         self._synchronize()
         seconds = time.perf_counter() - start
         self._batch_number += 1
-        return seconds, float(torch.stack(losses).float().mean())
+        return seconds, float(loss)
 
 
 def _is_enough(seconds: list[float], spec: TrialSpec) -> bool:

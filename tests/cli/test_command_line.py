@@ -49,7 +49,7 @@ ERRORS = [
         "type zero.stage=",
     ),
     ((*STUDY, "zero=choice(stage1,stage9)"), "zero=stage9: allowed", "type zero=stage"),
-    ((*STUDY, "space=nosuch"), "space=nosuch: allowed are none, quick, standard", "type space="),
+    ((*STUDY, "space=nosuch"), "space=nosuch: allowed are full, memory, none", "type space="),
     ((*STUDY, "hydra.sweeper.n_trails=3"), "hydra.sweeper.n_trails=3", "hydra.sweeper.n_trials=3"),
     ((*STUDY, "hydra.sweeper.n_trials=abc"), "hydra.sweeper.n_trials=abc", "a whole number"),
     ((*STUDY, "hydra.sweeper.n_trials=0"), "hydra.sweeper.n_trials=0", "at least 1"),
@@ -122,7 +122,7 @@ def test_an_answer_that_runs_nothing_imports_nothing_heavy(tmp_path, arguments):
 def test_help_shows_the_commands_the_groups_and_the_settings(tmp_path):
     finished = run_sweeper("--help", cwd=tmp_path)
     assert 0 == finished.returncode
-    for part in ("hydra/sweeper=optuna", "model: gpt2", "zero: stage0", "micro_size: 1"):
+    for part in ("hydra/sweeper=optuna", "model: bert-base", "zero: stage0", "micro_size: 1"):
         assert part in finished.stdout
 
 

@@ -62,7 +62,7 @@ SAME_TRAINING = {
     ),
     "checkpointed-zero3-2rank": (
         "fp32",
-        {"zero.stage": 3, "checkpointing.mode": "full", "hardware.ranks": 2},
+        {"zero.stage": 3, "checkpointing.every_nth_block": 1, "hardware.ranks": 2},
     ),
 }
 

@@ -14,7 +14,7 @@ TRIALS = [
     trial_of(1, measured(250.0, peak_bytes=2 * 2**30), **{"zero.stage": 2, "batch.micro_size": 4}),
     trial_of(2, OutOfMemory(memory="host", phase="build", reason="a | b"), **{"zero.stage": 3}),
     trial_of(3, Infeasible(rule="r", reason="not a multiple"), **{"batch.micro_size": 3}),
-    trial_of(4, measured(180.0), **{"zero.stage": 1, "checkpointing.mode": "full"}),
+    trial_of(4, measured(180.0), **{"zero.stage": 1, "checkpointing.every_nth_block": 1}),
 ]
 
 
@@ -104,7 +104,7 @@ def test_a_baseline_that_was_not_measured_gives_no_gain():
 
 
 def test_checkpointing_is_named_as_what_the_json_does_not_carry(tmp_path):
-    folder = study_of(tmp_path, [trial_of(0, measured(), **{"checkpointing.mode": "full"})])
+    folder = study_of(tmp_path, [trial_of(0, measured(), **{"checkpointing.every_nth_block": 1})])
     build_report(folder)
     assert "does not carry activation checkpointing" in folder.report.read_text()
     assert "activation checkpointing" in (folder.best / "README.md").read_text()

@@ -1,0 +1,66 @@
+"""A knob is part of a point only where it does something."""
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+
+from sweeper.core.plan import plan
+from sweeper.core.space import as_overrides
+from sweeper.hydra_edge import schema
+from sweeper.hydra_edge.compose import Composer, options
+from sweeper.hydra_edge.conditions import Conditions, options_first
+from sweeper.hydra_edge.expressions import read
+from sweeper.places import conf_dir
+from sweeper.search.optuna_sampler import OptunaSampler, open_study
+from tests.support import MACHINE
+
+FIXED = ["+model=gpt2-nano", "hardware.ranks=2", "workload.global_batch_size=16"]
+
+
+@pytest.fixture
+def hydra():
+    schema.register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        yield GlobalHydra.instance().hydra
+
+
+def space_and_composer(hydra, name):
+    typed = [*FIXED, "hydra/sweeper=optuna", f"space={name}"]
+    master = hydra.compose_config("config", typed, run_mode=RunMode.MULTIRUN, from_shell=False)
+    space = read([], dict(master.hydra.sweeper.params)).space
+    return options_first(space), Composer(hydra.config_loader, master, FIXED)
+
+
+@pytest.mark.parametrize("name", options("space"))
+def test_every_value_of_every_space_composes(hydra, name):
+    space, composer = space_and_composer(hydra, name)
+    for parameter, domain in space.parameters.items():
+        for value in domain.points():
+            composer.settings([f"{parameter}={value}"])
+
+
+def test_what_is_sampled_acts_and_what_acts_is_sampled(hydra, tmp_path):
+    space, composer = space_and_composer(hydra, "full")
+    study = open_study(
+        space=space,
+        sampler={"_target_": "optuna.samplers.RandomSampler"},
+        storage=None,
+        journal=tmp_path / "journal",
+        study_name="full",
+        direction="maximize",
+        seed=3,
+    )
+    conditions = Conditions(composer, space)
+    sampler = OptunaSampler(space, study, seed=3, acts=conditions.acts)
+    seen = set()
+    for _ in range(60):
+        point = sampler.ask().point
+        seen |= set(point)
+        planned = plan(composer.settings(as_overrides(point)), MACHINE)
+        assert not [note for note in planned.notes if note.partition("=")[0] in point]
+        for name in set(space.parameters) - set(point):
+            assert not conditions.acts(name, point)
+    # On a CPU these have nothing to act on.
+    never = {"zero.overlap_comm", "offload.pin_memory"}
+    assert set(space.parameters) - never == seen
