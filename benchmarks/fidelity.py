@@ -75,20 +75,22 @@ def main(rounds: int) -> None:
                 who: tokens / statistics.median(s for run in runs for s in run[who])
                 for who in ("reported", "plain")
             }
-            each = [
-                statistics.median(run["plain"]) / statistics.median(run["reported"]) - 1
-                for run in runs
-            ]
+            each = [[p / r - 1 for p, r in zip(*_pair(run), strict=True)] for run in runs]
             print(
                 f"{name:>24}  {pooled['reported']:>9.0f}  {pooled['plain']:>9.0f}"
-                f"  {pooled['reported'] / pooled['plain'] - 1:+.1%}"
-                f"  ({', '.join(f'{difference:+.1%}' for difference in each)})"
+                f"  {statistics.median(difference for run in each for difference in run):+.1%}"
+                f"  ({', '.join(f'{statistics.median(run):+.1%}' for run in each)})"
             )
     print(
         "the sweeper's own process took at most "
         f"{max(run['parent_cpu_share'] for runs in raw.values() for run in runs):.1%} of one core"
     )
     print(f"raw results: {publish('fidelity', {'runs': raw}, environment)}")
+
+
+def _pair(run: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Steps that were taken one right after the other."""
+    return run["plain"], run["reported"]
 
 
 def _side_by_side(spec: TrialSpec, folder: TrialFolder, *, reported_first: bool) -> dict[str, Any]:

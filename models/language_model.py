@@ -154,7 +154,7 @@ class LanguageModel(nn.Module):
     **Activation checkpointing.** With ``checkpoint_every=n`` the blocks 0, n, 2n, ... are computed
     again in the backward pass (0: none), with ``checkpoint_on_cpu`` their inputs wait on the CPU.
 
-    **Pipeline.** ``parts()`` with ``split`` and ``loss``; without a built model, see ``Pipeline``
+    **Pipeline.** ``parts()`` and ``part_modules()`` with ``split`` and ``loss``; without a built model, see ``Pipeline``
     and each family's ``pipeline(...)``, which takes the arguments of its ``build(...)``.
 
     **Tensor parallelism.** ``tensor_parallel_plan()``; attention counts its heads from its input.
@@ -208,6 +208,10 @@ class LanguageModel(nn.Module):
 
     def parts(self) -> list[Part]:
         return list(self.pipeline.parts)
+
+    def part_modules(self) -> list[nn.Module]:
+        """The module of each of ``parts()``; tied ones have the same."""
+        return [getattr(self, group)[index] for group, index in self._places]
 
     def split(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         return self.pipeline.split(tokens)

@@ -63,7 +63,6 @@ TOP_LEVEL_KEYS = frozenset(
         "weight_quantization",
         "use_data_before_expert_parallelism",
         "vocabulary_size",
-        "load_universal_checkpoint",
     ]
 )
 
@@ -214,7 +213,9 @@ def ops_needed(settings: Settings) -> tuple[str, ...]:
         ops.append("ShareMemCommBuilder")  # loaded by init_distributed on the CPU accelerator
     if offload.optimizer != "none":
         ops.append("CPULionBuilder" if optimizer.type == "Lion" else "CPUAdamBuilder")
-    elif optimizer.type in ("AdamW", "Adam") and optimizer.implementation == "deepspeed":
+    elif optimizer.type == "Muon" or (
+        optimizer.type in ("AdamW", "Adam") and optimizer.implementation == "deepspeed"
+    ):  # Muon leaves embeddings and norms to FusedAdam
         ops.append("FusedAdamBuilder")
     elif optimizer.type == "Lion":
         ops.append("FusedLionBuilder")

@@ -88,6 +88,29 @@ class TrialFolder:
 
 
 @dataclass(frozen=True, slots=True)
+class BundleFolder:
+    """The files of an exported winner."""
+
+    path: Path
+
+    @property
+    def ds_config(self) -> Path:
+        return self.path / "ds_config.json"
+
+    @property
+    def settings(self) -> Path:
+        return self.path / "settings.yaml"
+
+    @property
+    def launch(self) -> Path:
+        return self.path / "launch.sh"
+
+    @property
+    def readme(self) -> Path:
+        return self.path / "README.md"
+
+
+@dataclass(frozen=True, slots=True)
 class StudyFolder:
     """One study's files."""
 
@@ -126,8 +149,12 @@ class StudyFolder:
         return self.path / "best"
 
     @property
+    def bundle(self) -> BundleFolder:
+        return BundleFolder(self.best)
+
+    @property
     def best_ds_config(self) -> Path:
-        return self.best / "ds_config.json"
+        return self.bundle.ds_config
 
     def trial(self, number: int) -> TrialFolder:
         return TrialFolder(self.trials / f"{number:04d}")

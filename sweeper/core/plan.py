@@ -39,7 +39,7 @@ def plan(settings: Settings, machine: Machine) -> Plan:
         key=candidate_key(acting),
         settings=acting,
         notes=tuple(notes),
-        ready=_refusal(acting, machine) or _spec(acting, machine),
+        ready=_refusal(acting, machine) or specification(acting, machine),
     )
 
 
@@ -66,10 +66,11 @@ def _refusal(settings: Settings, machine: Machine) -> Infeasible | Unsupported |
     return None
 
 
-def _spec(settings: Settings, machine: Machine) -> TrialSpec:
+def specification(settings: Settings, machine: Machine) -> TrialSpec:
+    """What would be run, whatever the rules say of it."""
     workload, hardware, degrees = settings.workload, settings.hardware, settings.parallel
     accumulation_steps = workload.global_batch_size // (
-        settings.batch.micro_size * settings.data_parallel
+        settings.batch.micro_size * max(settings.data_parallel, 1)
     )
     return TrialSpec(
         ds_config=ds_config(settings, accumulation_steps=accumulation_steps),

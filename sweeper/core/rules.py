@@ -75,10 +75,14 @@ _STAGE3 = (
     "zero.sub_group_size",
     *_names("zero.stage3_"),
     "zero.hpz_partition_size",
-    "zero.quantized_weights",
     "zero.quantized_gradients",
 )
 _ADAM = ("AdamW", "Adam")
+
+
+def _zero_ranks(settings: Settings) -> int:
+    """ZeRO shards over the ranks of a sequence too."""
+    return settings.data_parallel * settings.parallel.sequence
 
 
 def _cpu(settings: Settings) -> bool:
@@ -143,6 +147,13 @@ IGNORED: tuple[Ignored, ...] = (
         applies=lambda s: s.zero.stage < 3,
         why="below ZeRO stage 3 (only it partitions parameters)",
         source="run: hpZ, qwZ and qgZ are accepted at stages 0 and 2 and never read; source: the others",
+    ),
+    Ignored(
+        id="quantised-weights-act-at-stage-3",
+        names=("zero.quantized_weights",),
+        applies=lambda s: s.zero.stage < 3 and s.precision.mode != "autocast_bf16",
+        why="below ZeRO stage 3 (only it partitions parameters)",
+        source="run: accepted at stages 0 to 2 and never read, but refused with autocast",
     ),
     Ignored(
         id="param-offload-acts-at-stage-3",
@@ -390,7 +401,7 @@ FORBIDDEN: tuple[Forbidden, ...] = (
             "precision.bf16_master_weights needs precision.bf16_optimizer_states too, or the"
             " optimizer offloaded to the CPU"
         ),
-        source="source: DeepSpeed's engine asserts DeepSpeedCPUAdam",
+        source="run: refused, or silently without effect where gradients are summed in fp32",
     ),
     Forbidden(
         id="bf16-states-need-bf16-master-weights",
@@ -423,12 +434,12 @@ FORBIDDEN: tuple[Forbidden, ...] = (
     ),
     Forbidden(
         id="hpz-divides-the-ranks",
-        applies=lambda s: s.data_parallel % (s.zero.hpz_partition_size or 1) != 0,
+        applies=lambda s: _zero_ranks(s) % (s.zero.hpz_partition_size or 1) != 0,
         reason=lambda s: (
             f"zero.hpz_partition_size={s.zero.hpz_partition_size} does not divide the"
-            f" {s.data_parallel} data-parallel ranks"
+            f" {_zero_ranks(s)} ranks that ZeRO shards over"
         ),
-        source="source: DeepSpeed asserts it",
+        source="run: refused, or silently without effect where there are fewer ranks",
     ),
     Forbidden(
         id="muon-needs-zero",

@@ -110,7 +110,7 @@ class OffloadSettings:
     )
     pin_memory: bool | None = knob("page-locked host memory: faster copies", own=True)
     super_offload: bool | None = knob("SuperOffload: CPU and device update side by side", own=False)
-    nvme_path: str | None = knob("folder on the NVMe drive")
+    nvme_path: str | None = knob("folder on the NVMe drive; null where nothing goes there")
     pipeline_read: bool | None = knob("read the next states while these are updated", own=False)
     pipeline_write: bool | None = knob("write the last states while these are updated", own=False)
     aio_block_size: int | None = knob("bytes of one NVMe request", minimum=1, own=1_048_576)
@@ -259,7 +259,7 @@ class LaunchSettings:
         "OpenMP threads of a rank; null is its share of the cores", minimum=1
     )
     cuda_allocator: str | None = knob(
-        "PYTORCH_CUDA_ALLOC_CONF, e.g. expandable_segments:True: against fragmentation"
+        "PYTORCH_CUDA_ALLOC_CONF, e.g. expandable_segments:True: against fragmentation; null sets none"
     )
     hang_seconds: float = setting(
         "a trial that makes no progress for so long hangs; once it steps, for 20 times its longest step",
@@ -398,12 +398,12 @@ def with_values(settings: Settings, values: Mapping[str, Scalar]) -> Settings:
 
 
 def setting_names(cls: type = Settings, prefix: str = "") -> dict[str, Mapping[str, Any]]:
-    """Every setting's dotted name with its help, choices and minimum; the model's own are not known."""
+    """Every setting's dotted name with its type, help, choices and minimum; the model's own are not known."""
     names: dict[str, Mapping[str, Any]] = {}
     hints = get_type_hints(cls)
     for f in fields(cls):
         if is_dataclass(hints[f.name]):
             names |= setting_names(hints[f.name], f"{prefix}{f.name}.")
         elif f.name not in FREE_GROUPS:
-            names[f"{prefix}{f.name}"] = f.metadata
+            names[f"{prefix}{f.name}"] = {**f.metadata, "type": hints[f.name]}
     return names

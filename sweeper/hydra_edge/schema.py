@@ -13,6 +13,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from sweeper.core.settings import Settings
+from sweeper.hydra_edge.settings_help import settings_help
 from sweeper.run.machine import accelerator, device_count
 
 SAMPLERS: dict[str, dict[str, Any]] = {
@@ -97,6 +98,7 @@ def register() -> None:
         ("trial", "{:04d}".format),
     ):
         OmegaConf.register_new_resolver(f"sweeper.{name}", resolver, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("sweeper.settings_help", _settings_help, replace=True)
 
 
 def _store(name: str, node: Any, *, group: str | None = None, package: str | None = None) -> None:
@@ -118,6 +120,12 @@ def _unfrozen(cls: type) -> type:
             # A knob that nothing is said of is null: left to DeepSpeed.
             members.append((f.name, kind, field(default=None if f.default is None else MISSING)))
     return make_dataclass(cls.__name__, members)
+
+
+def _settings_help(*, _root_: DictConfig) -> str:
+    """For the template of --help, in which a $ would be Hydra's."""
+    text = settings_help(lambda name: OmegaConf.select(_root_, name, default=None))
+    return text.replace("$", "$$")
 
 
 def _study_name(model: str) -> str:

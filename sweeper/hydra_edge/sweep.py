@@ -86,6 +86,8 @@ def sweep(
         )
     ensure_ops(ops, accelerator=accelerator, say=terminal.say)
 
+    for note in plan(settings, machine).notes:
+        terminal.say(f"note: {note}")
     for disturbance in what_disturbs(devices_of(settings.hardware)):
         terminal.say(f"note: {disturbance}")
     launcher = Plugins.instance().instantiate_launcher(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.core.equivalence import best_trial, loss_differences
+from sweeper.core.exported import EXPORTED
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Measured, kind_of, reason_of
 from sweeper.core.quantities import format_bytes, format_rate
@@ -28,6 +29,7 @@ def report_markdown(
     parts = [
         f"# {study.get('study_name', root.name)}",
         _answer(trials, best, root),
+        _layouts(trials),
         _ranking(trials),
         _failures(trials),
         _different(trials),
@@ -68,39 +70,36 @@ def changed_settings(trial: Trial, baseline: Trial) -> dict[str, tuple[Any, Any]
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def not_in_the_json(trial: Trial) -> list[str]:
-    """What of a trial's settings a ds_config.json cannot carry."""
+def not_in_the_json(trial: Trial) -> str:
+    """One sentence: what of the winner a ds_config.json cannot carry, and what does; "" where it is nothing."""
     given = trial.settings
-    missing = []
+    parts = []
     if n := given.get("checkpointing.every_nth_block"):
-        missing.append(
-            f"activation checkpointing (every {'block' if n == 1 else f'{n}th block'}): switch it on in"
-            " your model, for example `torch.utils.checkpoint` around each block or"
-            " `gradient_checkpointing_enable()`"
+        where = ", kept on the CPU" if given.get("checkpointing.on_cpu") else ""
+        parts.append(
+            f"activation checkpointing (every {'block' if n == 1 else f'{n}. block'}{where})"
         )
     if given.get("compile.mode", "none") != "none":
-        missing.append("compilation: call `engine.compile()` after `deepspeed.initialize`")
-    if given.get("parallel.pipeline", 1) > 1:
-        missing.append(
-            f"the pipeline's {given['parallel.pipeline']} stages: make the model a"
-            " `deepspeed.pipe.PipelineModule`"
-        )
-    if given.get("parallel.sequence", 1) > 1:
-        missing.append(
-            f"sequence parallelism over {given['parallel.sequence']} ranks beyond its groups: wrap"
-            " attention in `deepspeed.sequence.layer.DistributedAttention`"
-        )
-    if given.get("parallel.expert", 1) > 1:
-        missing.append(
-            f"expert parallelism over {given['parallel.expert']} ranks: use"
-            " `deepspeed.moe.layer.MoE(ep_size=...)`"
-        )
-    launch = [
-        n for n in ("bind_cores", "omp_threads", "cuda_allocator") if given.get(f"launch.{n}")
-    ]
+        parts.append("the call of `engine.compile()`")
+    for name, what in (
+        ("pipeline", "the pipeline's {} stages"),
+        ("tensor", "which batches the {} ranks of tensor parallelism share"),
+        ("sequence", "sequence parallelism over {} ranks"),
+        ("expert", "expert parallelism over {} ranks"),
+    ):
+        if (degree := given.get(f"parallel.{name}", 1)) > 1:
+            parts.append(what.format(degree))
+    launch = [n for n in EXPORTED["launch"] if given.get(f"launch.{n}")]
     if launch:
-        missing.append(f"the launch settings ({', '.join(launch)}): they stand in `best/launch.sh`")
-    return missing
+        parts.append(f"the launch settings ({', '.join(launch)})")
+    if not parts:
+        return ""
+    *most, last = parts
+    return (
+        f"The JSON alone does not carry {', '.join(most)}{' and ' if most else ''}{last}: "
+        "`best/settings.yaml` does, applied by the two lines `from sweeper.best import prepare` and "
+        '`engine = prepare("best", model)`, started by `best/launch.sh`.'
+    )
 
 
 def _answer(trials: Sequence[Trial], best: Trial | None, root: Path) -> str:
@@ -115,8 +114,8 @@ def _answer(trials: Sequence[Trial], best: Trial | None, root: Path) -> str:
     if isinstance(baseline.outcome, Measured) and best is not baseline:
         lines += ["", *_comparison(baseline, best)]
     lines += ["", f"Use it: [`best/ds_config.json`](best/ds_config.json), with {_ranks(best)}."]
-    for missing in not_in_the_json(best):
-        lines += ["", f"The JSON alone does not carry {missing}."]
+    if missing := not_in_the_json(best):
+        lines += ["", missing]
     return "\n".join(lines)
 
 
@@ -142,6 +141,45 @@ def _comparison(baseline: Trial, best: Trial) -> list[str]:
         lines += ["", "Where a step's seconds go (measured apart, with synchronisation):", ""]
         lines += _table(("", *names), rows)
     return lines
+
+
+def _layouts(trials: Sequence[Trial]) -> str:
+    """The ways in which the model was spread over the ranks, each by the fastest trial of its kind."""
+    fastest: dict[str, Trial] = {}
+    for trial in trials:
+        if isinstance(trial.outcome, Measured):
+            layout = layout_of(trial)
+            best = fastest.get(layout)
+            if best is None or _measurement(trial).tokens_per_second > (
+                _measurement(best).tokens_per_second
+            ):
+                fastest[layout] = trial
+    if len(fastest) < 2:
+        return ""
+    rows = [
+        (
+            layout,
+            str(trial.number),
+            str(trial.settings["zero.stage"]),
+            _rate(m := _measurement(trial)),
+            f"{m.median_step_seconds:.4g}",
+            format_bytes(m.peak_bytes),
+        )
+        for layout, trial in sorted(
+            fastest.items(), key=lambda item: -_measurement(item[1]).tokens_per_second
+        )
+    ]
+    head = ("layout", "fastest trial", "ZeRO", "tokens/s (median ± MAD)", "step (s)", "peak a rank")
+    return "\n".join(["## Parallel layouts", "", *_table(head, rows)])
+
+
+def layout_of(trial: Trial) -> str:
+    """``"tensor 2 x data 2"``: how the ranks of a trial share the work."""
+    given = trial.settings
+    degrees = {n: given.get(f"parallel.{n}", 1) for n in ("tensor", "pipeline", "sequence")}
+    data = given["hardware.ranks"] // math.prod(degrees.values())
+    degrees |= {"data": data, "expert": given.get("parallel.expert", 1)}
+    return " x ".join(f"{n} {degree}" for n, degree in degrees.items() if degree > 1) or "one rank"
 
 
 def _ranking(trials: Sequence[Trial]) -> str:

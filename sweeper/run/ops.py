@@ -17,7 +17,14 @@ from sweeper.places import extensions_dir, import_root
 from sweeper.run.processes import ProcessGroup
 
 # DeepSpeed's builder -> the folder and library that its build leaves.
-LIBRARIES = {"ShareMemCommBuilder": "deepspeed_shm_comm", "CPUAdamBuilder": "cpu_adam"}
+LIBRARIES = {
+    "ShareMemCommBuilder": "deepspeed_shm_comm",
+    "CPUAdamBuilder": "cpu_adam",
+    "CPULionBuilder": "cpu_lion",
+    "FusedAdamBuilder": "fused_adam",
+    "FusedLionBuilder": "fused_lion",
+    "AsyncIOBuilder": "async_io",
+}
 SAY_EVERY_SECONDS = 10.0
 
 Say = Callable[[str], None]

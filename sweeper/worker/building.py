@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -17,85 +17,109 @@ from deepspeed import comm as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from sweeper.core.exported import Layout, layout_of_spec
 from sweeper.core.spec import TrialSpec
 from sweeper.places import models_dir
 from sweeper.worker.failures import UnsupportedHere
+
+Then = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """What is stepped. ``split`` is set where the engine is a pipeline's, which takes (inputs, labels).
 
-    ``config`` is the DeepSpeed configuration with what only the model knows. ``loss_factor`` is what a
-    rank's mean loss is multiplied with for the backward pass.
+    ``model`` is what was given: it may know a ``vocab_size`` and its ``flops_per_token``. ``config`` is
+    the DeepSpeed configuration with what only the model knows. ``loss_factor`` is what a rank's mean
+    loss is multiplied with for the backward pass.
     """
 
     engine: Any
+    model: Any
     config: dict[str, Any]
-    vocab_size: int
-    flops_per_token: Callable[[int], float] | None
     data_rank: int
     split: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
     loss_factor: float = 1.0
 
 
-def build(spec: TrialSpec) -> Training:
+def _silent() -> None:
+    pass
+
+
+def build(spec: TrialSpec, before_initialize: Then) -> Training:
     """The engine of this rank, in training mode. Weights come from the seed, whatever the layout."""
     torch.manual_seed(spec.seed)
-    return _pipelined(spec) if spec.pipeline_stages > 1 else _whole(spec)
-
-
-def _whole(spec: TrialSpec) -> Training:
-    config = spec.ds_config
-    stage3 = config["zero_optimization"]["stage"] == 3
+    layout = layout_of_spec(spec)
+    if layout.pipeline_stages > 1:
+        module_name = spec.model_target.rpartition(".")[0]
+        chain = getattr(_module(module_name), "pipeline", None)
+        if chain is None:
+            raise UnsupportedHere(f"parallel.pipeline needs a function pipeline in {module_name}")
+        chain = chain(**spec.model_arguments)
+        return pipelined(chain, spec.ds_config, layout, before_initialize, seed=spec.seed)
     context = (
-        deepspeed.zero.Init(config_dict_or_path=config) if stage3 else contextlib.nullcontext()
+        deepspeed.zero.Init(config_dict_or_path=spec.ds_config)
+        if _is_stage3(spec.ds_config)
+        else contextlib.nullcontext()
     )
     with context:
         model = _function(spec.model_target)(**spec.model_arguments)
-    _recompute(model, spec)
-    if spec.tensor_parallel > 1:
+    return whole(model, spec.ds_config, layout, before_initialize)
+
+
+def whole(
+    model: Any, config: dict[str, Any], layout: Layout, before_initialize: Then = _silent
+) -> Training:
+    """DeepSpeed's engine for a model that is there, changed in place as ``layout`` says."""
+    recompute(model, layout)
+    if layout.tensor_parallel > 1 and "partition_config" not in config["tensor_parallel"]:
         plan = _of_the_model(model, "tensor_parallel_plan", "parallel.tensor")
         tensor_parallel = {"partition_config": plan(), **config["tensor_parallel"]}
         config = {**config, "tensor_parallel": tensor_parallel}
-    if spec.expert_parallel > 1:
-        _share_experts(model, spec.expert_parallel)
+    if layout.expert_parallel > 1:
+        _share_experts(model, layout.expert_parallel)
     groups = None
-    if spec.sequence_parallel > 1:
-        groups = _share_sequences(model, spec.sequence_parallel)
+    if layout.sequence_parallel > 1:
+        groups = _share_sequences(model, layout.sequence_parallel)
+    before_initialize()
     engine, *_ = deepspeed.initialize(
         model=model, model_parameters=model.parameters(), config=config, mpu=groups
     )
-    if spec.compile != "none":
+    if layout.compile != "none":
         engine.compile()
     engine.train()
     return Training(
         engine=engine,
+        model=model,
         config=config,
-        vocab_size=model.vocab_size,
-        flops_per_token=getattr(model, "flops_per_token", None),
         # Ranks that share a sample's work are neighbours.
-        data_rank=dist.get_rank() // (spec.tensor_parallel * spec.sequence_parallel),
+        data_rank=dist.get_rank() // layout.ranks_of_a_sample,
         # Below stage 3 DeepSpeed sums gradients over the ranks of a sequence; at stage 3 it averages.
-        loss_factor=1.0 if stage3 else 1.0 / spec.sequence_parallel,
+        loss_factor=1.0 if _is_stage3(config) else 1.0 / layout.sequence_parallel,
     )
 
 
-def _pipelined(spec: TrialSpec) -> Training:
-    """Each rank builds its own stage of the model's chain of parts."""
+def pipelined(
+    chain: Any,
+    config: dict[str, Any],
+    layout: Layout,
+    before_initialize: Then = _silent,
+    *,
+    seed: int,
+    weights: Sequence[nn.Module] | None = None,
+) -> Training:
+    """Each rank builds its own stage of a model's chain of parts, with weights from the seed.
+
+    ``weights`` are built modules, one for each part, whose weights are taken instead.
+    """
     from deepspeed.pipe import LayerSpec, PipelineModule, TiedLayerSpec
 
-    module_name = spec.model_target.rpartition(".")[0]
-    chain = getattr(_module(module_name), "pipeline", None)
-    if chain is None:
-        raise UnsupportedHere(f"parallel.pipeline needs a function pipeline in {module_name}")
-    chain = chain(**spec.model_arguments)
     layers = []
     block = 0
     for part in chain.parts:
         cls, arguments = part.cls, part.arguments
         if part.is_block:
-            if (n := spec.checkpoint_every_nth_block) and block % n == 0:
+            if (n := layout.checkpoint_every_nth_block) and block % n == 0:
                 cls, arguments = Recomputed, {"cls": cls, "arguments": arguments}
             block += 1
         if part.tied is None:
@@ -104,29 +128,46 @@ def _pipelined(spec: TrialSpec) -> Training:
             layers.append(TiedLayerSpec(part.tied, cls, forward_fn=part.forward, **arguments))
     module = PipelineModule(
         layers=layers,
-        num_stages=spec.pipeline_stages,
+        num_stages=layout.pipeline_stages,
         loss_fn=chain.loss,
         seed_layers=True,
         seed_fn=torch.manual_seed,
-        base_seed=spec.seed,
+        base_seed=seed,
     )
-    module.seed_layers = (
-        False  # the weights are drawn; it would seed before each layer of each step
-    )
-    engine, *_ = deepspeed.initialize(
-        model=module,
-        model_parameters=[p for p in module.parameters() if p.requires_grad],
-        config=spec.ds_config,
-    )
-    engine.train()
+    # The weights are drawn; it would go on seeding before each layer of each step.
+    module.seed_layers = False
+    if weights is not None:
+        _take_weights(module, chain.parts, weights)
+    before_initialize()
+    engine = pipeline_engine(module, config)
     return Training(
         engine=engine,
-        config=spec.ds_config,
-        vocab_size=chain.vocab_size,
-        flops_per_token=chain.flops_per_token,
+        model=chain,
+        config=config,
         data_rank=engine.grid.get_data_parallel_rank(),
         split=chain.split,
     )
+
+
+def pipeline_engine(module: Any, config: dict[str, Any]) -> Any:
+    """DeepSpeed's engine for a PipelineModule, in training mode."""
+    engine, *_ = deepspeed.initialize(
+        model=module,
+        model_parameters=[p for p in module.parameters() if p.requires_grad],
+        config=config,
+    )
+    engine.train()
+    return engine
+
+
+def _take_weights(module: Any, parts: Sequence[Any], weights: Sequence[nn.Module]) -> None:
+    """Into this rank's stage, which names its layers by their place in the chain."""
+    built = dict(module.named_modules())
+    for place, (part, own) in enumerate(zip(parts, weights, strict=True)):
+        layer = built.get(str(place) if part.tied is None else f"tied_modules.{part.tied}")
+        if layer is not None:
+            layer = layer.block if isinstance(layer, Recomputed) else layer
+            layer.load_state_dict(own.state_dict())
 
 
 class Recomputed(nn.Module):
@@ -141,12 +182,23 @@ class Recomputed(nn.Module):
         return output
 
 
-def _recompute(model: Any, spec: TrialSpec) -> None:
-    if spec.checkpoint_every_nth_block == 0:
+def recompute(model: Any, layout: Layout) -> None:
+    """Switches activation checkpointing on in the model, where it is asked for."""
+    every, on_cpu = layout.checkpoint_every_nth_block, layout.checkpoint_on_cpu
+    if every == 0:
         return
-    _of_the_model(model, "checkpoint_every", "checkpointing")
-    model.checkpoint_every = spec.checkpoint_every_nth_block
-    model.checkpoint_on_cpu = spec.checkpoint_on_cpu
+    if hasattr(model, "checkpoint_every"):
+        model.checkpoint_every = every
+        model.checkpoint_on_cpu = on_cpu
+    elif hasattr(model, "gradient_checkpointing_enable") and every == 1 and not on_cpu:
+        # A model of Hugging Face's: every block, or none.
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        raise UnsupportedHere(
+            f"checkpointing.every_nth_block={every} with on_cpu={on_cpu} needs a model with"
+            f" checkpoint_every (every block, on the device: or with gradient_checkpointing_enable),"
+            f" and {type(model)} is none"
+        )
 
 
 def _share_sequences(model: Any, size: int) -> ModuleType:
@@ -204,6 +256,10 @@ def _share_experts(model: Any, size: int) -> None:
         mixture = getattr(module, "feed_forward", None)
         if isinstance(getattr(mixture, "experts", None), nn.ModuleList):
             module.feed_forward = SharedExperts(mixture, size)
+
+
+def _is_stage3(config: Mapping[str, Any]) -> bool:
+    return bool(config["zero_optimization"]["stage"] == 3)
 
 
 def _of_the_model(model: Any, name: str, setting: str) -> Any:

@@ -14,7 +14,9 @@ class UnsupportedHere(Exception):
 
 def failure(error: BaseException, *, phase: str, limited: bool) -> dict[str, Any]:
     """The result of a rank that ended with ``error``; ``limited``: under a limit on its memory."""
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    # DeepSpeed's configuration classes say how many are wrong, then which key, then why.
+    first_line = ": ".join(map(str.strip, lines[: 3 if _is_validation(error) else 1]))
     if isinstance(error, UnsupportedHere):
         return {"kind": "unsupported", "phase": phase, "reason": first_line}
     memory = _memory(error, limited)
@@ -31,6 +33,10 @@ def failure(error: BaseException, *, phase: str, limited: bool) -> dict[str, Any
         "reason": f"{type(error).__name__}: {first_line}",
         "evidence": "".join(traceback.format_exception(error))[-8000:],
     }
+
+
+def _is_validation(error: BaseException) -> bool:
+    return type(error).__name__ == "ValidationError"
 
 
 def _memory(error: BaseException, limited: bool) -> str | None:

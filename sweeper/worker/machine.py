@@ -49,8 +49,8 @@ def capabilities() -> dict[str, Any]:
         "devices": torch.cuda.device_count() if cuda else None,
         "device_name": torch.cuda.get_device_name() if cuda else cpu_model(),
         "device_memory_bytes": torch.cuda.get_device_properties(0).total_memory if cuda else None,
-        "bf16": accelerator.is_bf16_supported(),
-        "fp16": accelerator.is_fp16_supported(),
+        "bf16": bool(accelerator.is_bf16_supported()),
+        "fp16": bool(accelerator.is_fp16_supported()),  # None on a CPU without it
         "libaio": AsyncIOBuilder().is_compatible(verbose=False),
     }
 

@@ -37,12 +37,12 @@ def train(spec: TrialSpec, folder: TrialFolder, progress: Progress) -> dict[str,
     ledger = Ledger(accelerator)
 
     progress.enter("build")
-    training = build(spec)
+    training = build(spec, lambda: progress.enter("initialize"))
     if dist.get_rank() == 0:
         write_json(folder.ds_config, training.config)
     batches = Batches(
         spec,
-        vocab_size=training.vocab_size,
+        vocab_size=training.model.vocab_size,
         data_rank=training.data_rank,
         device=str(training.engine.device),
     )
@@ -81,10 +81,11 @@ def train(spec: TrialSpec, folder: TrialFolder, progress: Progress) -> dict[str,
 
 def _flops_per_step(training: Training, spec: TrialSpec) -> float | None:
     """Of the whole global batch, where the model knows."""
-    if training.flops_per_token is None:
+    flops_per_token = getattr(training.model, "flops_per_token", None)
+    if flops_per_token is None:
         return None
     tokens = spec.global_batch_size * spec.sequence_length
-    return float(training.flops_per_token(spec.sequence_length)) * tokens
+    return float(flops_per_token(spec.sequence_length)) * tokens
 
 
 def _bind_cores(spec: TrialSpec) -> None:

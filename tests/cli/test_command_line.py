@@ -9,6 +9,7 @@ import pytest
 
 from sweeper import cli
 from sweeper.cli import with_mode
+from sweeper.core.settings import setting_names
 from tests.support import ROOT, environment, run_sweeper
 
 STUDY = ("+model=gpt2-nano", "hydra/sweeper=optuna")
@@ -122,8 +123,27 @@ def test_an_answer_that_runs_nothing_imports_nothing_heavy(tmp_path, arguments):
 def test_help_shows_the_commands_the_groups_and_the_settings(tmp_path):
     finished = run_sweeper("--help", cwd=tmp_path)
     assert 0 == finished.returncode
-    for part in ("hydra/sweeper=optuna", "model: bert-base", "zero: stage0", "micro_size: 1"):
+    for part in ("hydra/sweeper=optuna", "model: bert-base", "zero: stage0", "batch.micro_size=1 "):
         assert part in finished.stdout
+    assert "$" not in finished.stdout
+
+
+def test_help_says_of_each_setting_its_value_meaning_and_what_is_allowed(tmp_path):
+    shown = run_sweeper("zero=stage2", "--help", cwd=tmp_path).stdout
+    listed = shown.partition("== Settings")[2].partition("\n")[2].partition("model.<argument>")[0]
+    assert all(len(line) <= 100 for line in listed.splitlines())
+    words = " ".join(listed.split())
+    for name, about in setting_names().items():
+        assert f"{name}=" in listed
+        assert about["help"] in words
+    for part in (
+        "zero.stage=2 what ZeRO shards",  # the group that was typed
+        "[0, 1, 2, 3]",
+        "[0 to 1]",
+        "large saves calls; [at least 1]; null is DeepSpeed's own, 500_000_000",
+        "launch.bind_cores=false give each rank cores of its own; [true, false]",
+    ):
+        assert part in words
 
 
 def test_cfg_job_shows_the_composed_configuration(tmp_path):

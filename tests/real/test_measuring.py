@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from sweeper.core.folder import TrialFolder
-from sweeper.core.outcome import Measured, Unsupported, reason_of
+from sweeper.core.outcome import Measured, OutOfMemory, Unsupported, reason_of
 from sweeper.core.plan import plan
 from sweeper.run import trial_run
 from sweeper.run.ops import ensure_ops
@@ -133,3 +133,13 @@ def test_a_port_that_somebody_took_meanwhile_costs_no_trial(tmp_path, monkeypatc
         monkeypatch.setattr(trial_run, "free_port", lambda: ports.pop(0))
         measured(run(tmp_path, how))
     assert [] == ports
+
+
+@pytest.mark.parametrize(("at_forward", "phase"), [(0, "build"), (1, "warm-up"), (9, "measure")])
+def test_memory_that_runs_out_is_told_with_its_phase(tmp_path, at_forward, phase):
+    # Micro-batches of one: eight forward passes to a step, and one step of warm-up.
+    model = {**CONFIG["model"], "_target_": "tests.real.hungry.build", "at_forward": at_forward}
+    del model["name"]
+    outcome = run(tmp_path, model=model)
+    assert isinstance(outcome, OutOfMemory), reason_of(outcome)
+    assert ("host", phase) == (outcome.memory, outcome.phase)

@@ -122,6 +122,130 @@ def test_cpu_adam_is_built_only_where_the_optimizer_is_offloaded():
     assert "CPUAdamBuilder" in offloaded.ops
 
 
+def test_a_knob_at_deepspeeds_own_value_is_the_same_candidate_as_null():
+    own = plan(nano(**{"zero.stage": 2, "zero.reduce_bucket_size": 500_000_000}), MACHINE)
+    assert plan(nano(**{"zero.stage": 2}), MACHINE).key == own.key
+    assert () == own.notes
+    small = plan(nano(**{"zero.stage": 2, "zero.reduce_bucket_size": 1_000_000}), MACHINE)
+    assert own.key != small.key
+    assert 1_000_000 == small.ready.ds_config["zero_optimization"]["reduce_bucket_size"]
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "acting", "ignoring"),
+    [
+        ("zero.sub_group_size", 1000, {"zero.stage": 3}, {"zero.stage": 2}),
+        ("zero.hpz_partition_size", 2, {"zero.stage": 3, "hardware.ranks": 2}, {"zero.stage": 1}),
+        ("zero.allgather_bucket_size", 1000, {"zero.stage": 1}, {"zero.stage": 3}),
+        ("zero.round_robin_gradients", True, {"zero.stage": 2}, {"zero.stage": 3}),
+        ("zero.reduce_scatter", False, {"zero.stage": 1}, {"zero.stage": 0}),
+        (
+            "zero.contiguous_gradients",
+            False,
+            {"zero.stage": 2},
+            {"zero.stage": 2, "offload.optimizer": "cpu"},
+        ),
+        (
+            "offload.optimizer_ratio",
+            0.5,
+            {"zero.stage": 3, "offload.optimizer": "cpu"},
+            {"zero.stage": 3},
+        ),
+        ("precision.fp16_loss_scale", 128.0, {"precision.mode": "fp16"}, {}),
+    ],
+)
+def test_a_knob_is_part_of_the_candidate_only_where_it_acts(knob, value, acting, ignoring):
+    def plans(beside):
+        return plan(nano(**beside), MACHINE), plan(nano(**{**beside, knob: value}), MACHINE)
+
+    without, with_it = plans(acting)
+    assert without.key != with_it.key
+    assert isinstance(with_it.ready, TrialSpec)
+    without, with_it = plans(ignoring)
+    assert without.key == with_it.key
+    assert without.ready == with_it.ready
+    assert any(note.startswith(f"{knob}={value} does nothing") for note in with_it.notes)
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes"),
+    [
+        ("degrees-fill-the-ranks", {"parallel.tensor": 2}),
+        ("degrees-divide-the-model", {"parallel.tensor": 4, "hardware.ranks": 4}),
+        ("experts-need-a-mixture", {"parallel.expert": 2, "hardware.ranks": 2}),
+        (
+            "pipeline-below-stage-2",
+            {"parallel.pipeline": 2, "hardware.ranks": 2, "zero.stage": 2},
+        ),
+        (
+            "one-way-to-split-a-model",
+            {"parallel.pipeline": 2, "parallel.tensor": 2, "hardware.ranks": 4},
+        ),
+        (
+            "partial-offload-needs-stage-3",
+            {"zero.stage": 2, "offload.optimizer": "cpu", "offload.optimizer_ratio": 0.5},
+        ),
+        ("nvme-needs-a-path", {"zero.stage": 3, "offload.optimizer": "nvme"}),
+        (
+            "nvme-optimizer-needs-stage-3",
+            {"zero.stage": 2, "offload.optimizer": "nvme", "offload.nvme_path": "/drive"},
+        ),
+        ("muon-needs-zero", {"optimizer.type": "Muon"}),
+        ("muon-reduces-whole-gradients-at-stage-3", {"optimizer.type": "Muon", "zero.stage": 3}),
+        ("stage-0-accumulates-in-its-own-dtype", {"precision.grad_accum_dtype": "bf16"}),
+        ("deepcompile-needs-zero", {"compile.mode": "deepcompile"}),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_rule(rule, changes):
+    refused = plan(nano(**changes), MACHINE).ready
+    assert isinstance(refused, Infeasible)
+    assert rule == refused.rule
+
+
+@pytest.mark.parametrize(
+    ("said", "changes"),
+    [
+        (
+            "install libaio-dev",
+            {"zero.stage": 3, "offload.optimizer": "nvme", "offload.nvme_path": "/drive"},
+        ),
+        ("needs a CUDA device", {"zero.stage": 3, "compile.mode": "deepcompile"}),
+        (
+            "needs a CUDA device",
+            {"zero.stage": 3, "offload.optimizer": "cpu", "offload.super_offload": True},
+        ),
+        ("FusedLion", {"optimizer.type": "Lion"}),
+    ],
+)
+def test_what_this_machine_lacks_is_unsupported_with_what_is_needed(said, changes):
+    machine = Machine(cores=2, host_memory_bytes=2**34, libaio=False)
+    refused = plan(nano(**changes), machine).ready
+    assert isinstance(refused, Unsupported)
+    assert said in refused.reason
+
+
+def test_model_parallel_ranks_see_the_same_samples():
+    spec = plan(nano(**{"hardware.ranks": 4, "parallel.tensor": 2}), MACHINE).ready
+    assert 2 == spec.data_parallel
+    assert 4 == spec.accumulation_steps  # 8 samples in micro-batches of 1 on 2 data-parallel ranks
+    assert 2 == spec.ds_config["tensor_parallel"]["autotp_size"]
+
+
+def test_raw_deepspeed_keys_are_carried_through_and_win():
+    raw = {"zero_optimization": {"sub_group_size": 7, "stage": 1}, "steps_per_print": 5}
+    planned = plan(nano(**{"ds": raw, "zero.stage": 3}), MACHINE)
+    config = planned.ready.ds_config
+    assert {"stage": 1, "sub_group_size": 7} == config["zero_optimization"]
+    assert 5 == config["steps_per_print"]
+    assert planned.key != plan(nano(**{"zero.stage": 3}), MACHINE).key
+    assert () == planned.notes
+
+
+def test_a_raw_key_that_deepspeed_would_ignore_is_said_with_the_one_that_was_meant():
+    planned = plan(nano(**{"ds": {"zero_optimisation": {"stage": 3}}}), MACHINE)
+    assert "did you mean zero_optimization?" in planned.notes[0]
+
+
 def test_every_rule_has_an_id_of_its_own_and_a_source():
     rules = [*FORBIDDEN, *IGNORED, *NEEDS]
     assert len(rules) == len({rule.id for rule in rules})

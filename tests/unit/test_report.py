@@ -1,12 +1,18 @@
+import os
+import subprocess
+
 import pandas as pd
 import pytest
+import yaml
 
+from sweeper.core.exported import exported_layout
 from sweeper.core.folder import StudyFolder, write_json
 from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory
 from sweeper.errors import UsageError
 from sweeper.report.build import build_report
 from sweeper.report.figures import pareto_front
 from sweeper.report.markdown import verdict
+from sweeper.run.launch import STEADY_ALLOCATOR
 from tests.support import measured, trial_of
 
 TRIALS = [
@@ -103,13 +109,136 @@ def test_a_baseline_that_was_not_measured_gives_no_gain():
     assert "the baseline (trial 0) is infeasible" in verdict(trials)
 
 
-def test_checkpointing_is_named_as_what_the_json_does_not_carry(tmp_path):
-    folder = study_of(tmp_path, [trial_of(0, measured(), **{"checkpointing.every_nth_block": 1})])
+SPREAD = {
+    **{"checkpointing.every_nth_block": 1, "compile.mode": "engine"},
+    **{"parallel.tensor": 2, "hardware.ranks": 4, "launch.omp_threads": 3},
+}
+
+
+def bundle_of(tmp_path, **changes):
+    folder = study_of(tmp_path, [trial_of(0, measured(), **changes)])
     build_report(folder)
-    assert "does not carry activation checkpointing" in folder.report.read_text()
-    assert "activation checkpointing" in (folder.best / "README.md").read_text()
+    return folder
+
+
+def test_one_sentence_says_what_the_json_does_not_carry_and_what_does(tmp_path):
+    folder = bundle_of(tmp_path, **SPREAD)
+    (sentence,) = [
+        line for line in folder.report.read_text().splitlines() if "does not carry" in line
+    ]
+    for part in (
+        "activation checkpointing (every block)",
+        "engine.compile()",
+        "2 ranks of tensor parallelism",
+        "the launch settings (omp_threads)",
+        "`best/settings.yaml`",
+        "from sweeper.best import prepare",
+        "`best/launch.sh`",
+    ):
+        assert part in sentence
+    readme = folder.bundle.readme.read_text()
+    assert sentence in readme
+    assert 'engine = prepare("best", model)' in readme
+    assert "data rank r // 2, of 2" in readme
+
+
+def test_nothing_is_missing_where_the_json_carries_all(tmp_path):
+    folder = bundle_of(tmp_path, **{"zero.stage": 2})
+    assert "does not carry" not in folder.report.read_text()
+    assert "It carries everything" in folder.bundle.readme.read_text()
+
+
+def test_the_exported_settings_are_what_the_json_cannot_carry(tmp_path):
+    exported = yaml.safe_load(bundle_of(tmp_path, **SPREAD).bundle.settings.read_text())
+    assert exported == {
+        "schema_version": 1,
+        "hardware": {"accelerator": "cpu", "ranks": 4},
+        "checkpointing": {"every_nth_block": 1, "on_cpu": False},
+        "compile": {"mode": "engine"},
+        "parallel": {"tensor": 2, "pipeline": 1, "sequence": 1, "expert": 1},
+        "launch": {"bind_cores": False, "omp_threads": 3, "cuda_allocator": None},
+        "ops": [],
+    }
+    layout = exported_layout(exported, where="settings.yaml")
+    assert (1, 2, "engine") == (
+        layout.checkpoint_every_nth_block,
+        layout.tensor_parallel,
+        layout.compile,
+    )
+
+
+@pytest.mark.parametrize("document", [None, {"schema_version": 7}])
+def test_exported_settings_of_another_schema_are_one_line(document):
+    with pytest.raises(UsageError, match=r"best/settings.yaml: .*; type python -m sweeper report"):
+        exported_layout(document, where="best/settings.yaml")
+
+
+def started(folder, *arguments, **more):
+    """What best/launch.sh gives a ``deepspeed`` that only tells."""
+    program = folder.path / "programs" / "deepspeed"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nenv\n')
+    program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [str(folder.bundle.launch), *arguments],
+        env={"PATH": path, **more},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+def test_the_launch_script_gives_the_environment_of_a_trial_on_the_cpu(tmp_path):
+    folder = bundle_of(tmp_path, **SPREAD)
+    subprocess.run(["sh", "-n", str(folder.bundle.launch)], check=True)
+    said = started(folder, "train.py", "two words", "$HOME")
+    assert said[:5] == ["--hostfile=none", "--num_gpus=4", "train.py", "two words", "$HOME"]
+    assert {"DS_ACCELERATOR=cpu", "LOCAL_SIZE=4", "OMP_NUM_THREADS=3"} <= set(said)
+    assert {f"{name}={value}" for name, value in STEADY_ALLOCATOR.items()} <= set(said)
+
+
+def test_the_launch_script_leaves_threads_and_allocator_to_who_has_set_them(tmp_path):
+    folder = bundle_of(tmp_path, **{"hardware.ranks": 2})
+    said = started(folder, "train.py", OMP_NUM_THREADS="7", MALLOC_TRIM_THRESHOLD_="1")
+    assert {"OMP_NUM_THREADS=7", "MALLOC_TRIM_THRESHOLD_=1"} <= set(said)
+
+
+def test_the_launch_script_names_the_devices_that_may_be_seen(tmp_path):
+    folder = bundle_of(
+        tmp_path,
+        **{"hardware.accelerator": "cuda", "hardware.ranks": 2, "launch.bind_cores": True},
+        **{"launch.cuda_allocator": "expandable_segments:True; it's"},
+    )
+    said = started(folder, "train.py", CUDA_VISIBLE_DEVICES="3,5,7")
+    assert said[:3] == ["--hostfile=none", "--include=localhost:3,5", "--bind_cores_to_rank"]
+    assert "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True; it's" in said
+    assert not any(line.startswith(("MALLOC_", "LOCAL_SIZE=")) for line in said)
 
 
 def test_the_pareto_front_holds_what_nothing_beats_in_both():
     points = [(1.0, 10.0), (2.0, 20.0), (2.0, 15.0), (3.0, 5.0), (4.0, 30.0)]
     assert [(1.0, 10.0), (2.0, 20.0), (4.0, 30.0)] == pareto_front(points)
+
+
+def test_parallel_layouts_are_compared_by_their_fastest_trials(tmp_path):
+    ranks = {"hardware.ranks": 4}
+    trials = [
+        trial_of(0, measured(100.0), **ranks),
+        trial_of(1, measured(90.0), **ranks, **{"parallel.tensor": 2}),
+        trial_of(2, measured(95.0), **ranks, **{"parallel.tensor": 2, "zero.stage": 1}),
+        trial_of(3, measured(97.0), **ranks, **{"parallel.pipeline": 4}),
+    ]
+    folder = study_of(tmp_path, trials)
+    build_report(folder)
+    report = folder.report.read_text()
+    rows = [line.split("|")[1:3] for line in report.splitlines() if line.startswith("| ")]
+    layouts = [(a.strip(), b.strip()) for a, b in rows if "data" in a or "pipeline" in a]
+    assert [("data 4", "0"), ("pipeline 4", "3"), ("tensor 2 x data 2", "2")] == layouts
+
+
+def test_one_layout_needs_no_comparison(tmp_path):
+    folder = study_of(tmp_path, [trial_of(0, measured()), trial_of(1, measured())])
+    build_report(folder)
+    assert "Parallel layouts" not in folder.report.read_text()
