@@ -425,6 +425,21 @@ FORBIDDEN: tuple[Forbidden, ...] = (
         source="run: NotImplementedError",
     ),
     Forbidden(
+        id="fp32-accumulation-at-stage-1-without-shared-sequences",
+        applies=lambda s: (
+            s.parallel.sequence > 1
+            and s.zero.stage == 1
+            and s.precision.mode == "bf16"
+            and s.precision.grad_accum_dtype == "fp32"
+            and not _offloads(s)
+        ),
+        reason=lambda s: (
+            "precision.grad_accum_dtype=fp32 with bf16 at ZeRO stage 1 fails in DeepSpeed with"
+            " parallel.sequence: use stage 2"
+        ),
+        source="run: its BF16_Optimizer finds no gradients for the norm on the second rank",
+    ),
+    Forbidden(
         id="quantised-weights-need-16-bits",
         applies=lambda s: (
             bool(s.zero.quantized_weights) and s.precision.mode not in ("bf16", "fp16")

@@ -44,7 +44,12 @@ def device_count() -> int:
 
 def quick_look() -> Machine:
     """What can be known in milliseconds; the rest is None."""
-    return Machine(cores=len(os.sched_getaffinity(0)), host_memory_bytes=_host_memory_bytes())
+    return Machine(
+        cores=len(os.sched_getaffinity(0)),
+        host_memory_bytes=_host_memory_bytes(),
+        # Where it is there, whether it can be built with is found out by building.
+        libaio=None if _has_libaio() else False,
+    )
 
 
 def thorough_look(accelerator_name: str) -> tuple[Machine, Mapping[str, Any]]:
@@ -79,6 +84,17 @@ def thorough_look(accelerator_name: str) -> tuple[Machine, Mapping[str, Any]]:
         cores=quick.cores, host_memory_bytes=quick.host_memory_bytes, **found["capabilities"]
     )
     return machine, found["environment"]
+
+
+def _has_libaio() -> bool:
+    """Looked for where a linker looks, since asking one takes longer than this may."""
+    folders = ("/usr/lib", "/usr/lib64", "/lib", "/usr/local/lib", f"{sys.prefix}/lib")
+    more = os.environ.get("LIBRARY_PATH", "").split(os.pathsep)
+    return any(
+        next(Path(folder).glob(pattern), None) is not None
+        for folder in (*folders, *filter(None, more))
+        for pattern in ("libaio.*", "*/libaio.*")
+    )
 
 
 def _host_memory_bytes() -> int:
