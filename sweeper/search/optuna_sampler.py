@@ -276,8 +276,8 @@ def importances(study: optuna.study.Study) -> dict[str, float]:
     """Each parameter's share in how the measured throughputs differ; empty where it cannot be told."""
     try:
         with warnings.catch_warnings():
-            # Optuna then makes all equal, which would look like a finding.
-            warnings.filterwarnings("error", message="The number of trials is too small")
+            # Too few trials, or all alike: Optuna then makes all equal, which would look like a finding.
+            warnings.simplefilter("error", UserWarning)
             return dict(optuna.importance.get_param_importances(study))
     except (ValueError, RuntimeError, ImportError, UserWarning):
         return {}  # too few measured trials, or nothing that varies
