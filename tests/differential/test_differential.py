@@ -42,7 +42,7 @@ def test_deepspeed_agrees_with_our_rules_on_a_sample(machine, tmp_path):
     judged = judgements(SAMPLED, machine, tmp_path)
     assert [] == [each for each in judged if not each.agrees]
     kinds = Counter(each.rules_say for each in judged)
-    assert kinds["legal"] >= 5
+    assert kinds["legal"] + kinds["ignored"] >= 12  # both train; the latter twice
     assert kinds["ignored"] >= 5
     assert kinds["forbidden"] >= 5
 

@@ -86,9 +86,13 @@ def losses(outcome):
 
 
 def _cases():
-    """Four ranks on two cores take long: in `make test-differential`, but for one of each degree."""
+    """Four ranks on two cores take long: in `make test-differential`, but for one of each degree.
+
+    So are the data-parallel ones of GPT-2, which `test_real_trials` has too.
+    """
     for model, degree, ranks, stage in layouts():
         seldom = ranks == 4 and (model, stage) != ("llama", 1)
+        seldom = seldom or (model, degree) == ("gpt2", "data")
         yield pytest.param(
             (model, degree, ranks, stage),
             marks=[pytest.mark.slow] if seldom else [],
