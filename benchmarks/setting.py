@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import yaml
 
 from sweeper.core.plan import plan
-from sweeper.core.settings import settings_from_mapping
+from sweeper.core.settings import Settings, settings_from_mapping
 from sweeper.core.spec import TrialSpec
 from sweeper.places import conf_dir
 from sweeper.run.machine import quick_look
@@ -22,8 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "results" / "published"
 
 
-def spec_of(changes: dict[str, Any], **measure: Any) -> TrialSpec:
-    """The specification of the default configuration with groups (``"zero": "stage2"``) or settings changed."""
+def settings_of(changes: Mapping[str, Any]) -> Settings:
+    """The default configuration with groups (``"zero": "stage2"``) or settings changed."""
     config: dict[str, Any] = {}
     groups = {
         "model": "gpt2-nano",
@@ -42,16 +44,27 @@ def spec_of(changes: dict[str, Any], **measure: Any) -> TrialSpec:
         **{name: value for name, value in changes.items() if "." not in name},
     }
     for group, option in groups.items():
-        config[group] = yaml.safe_load((conf_dir() / group / f"{option}.yaml").read_text())
+        config[group] = _option(group, option)
     config["hardware"] = {"accelerator": "cpu", "ranks": 1, "memory_limit": None}
     for name, value in changes.items():
         if "." in name:
             group, setting = name.split(".")
-            config[group][setting] = value
-    ready = plan(settings_from_mapping(config), quick_look()).ready
+            config[group] = {**config[group], setting: value}
+    return settings_from_mapping(config)
+
+
+def spec_of(changes: dict[str, Any], **measure: Any) -> TrialSpec:
+    """The specification of a trial with the settings ``settings_of(changes)``."""
+    ready = plan(settings_of(changes), quick_look()).ready
     assert isinstance(ready, TrialSpec), ready
     ensure_ops(ready.ops, accelerator=ready.accelerator, say=print)
     return replace(ready, **measure)
+
+
+@functools.cache
+def _option(group: str, option: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((conf_dir() / group / f"{option}.yaml").read_text())
+    return loaded
 
 
 def publish(name: str, document: dict[str, Any], environment: dict[str, Any]) -> Path:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.markup import escape
 
-from sweeper.core.outcome import Measured, kind_of, reason_of
+from sweeper.core.outcome import Measured, Outcome, kind_of, reason_of
 from sweeper.core.quantities import format_bytes, format_rate
 from sweeper.core.trial import Trial
 from sweeper.errors import SweeperError
@@ -54,16 +54,16 @@ class Terminal:
 
     def row(self, trial: Trial, overrides: Sequence[str]) -> None:
         """One line for a finished trial; ``overrides`` are those that tell it from the others."""
-        self.say(f"trial {trial.number:>3}  {summary(trial):<58}  {' '.join(overrides)}")
+        self.say(f"trial {trial.number:>3}  {summary(trial.outcome):<58}  {' '.join(overrides)}")
 
 
-def summary(trial: Trial) -> str:
+def summary(outcome: Outcome) -> str:
     """``"1,234 tokens/s ±2 %  step 0.42 s  peak 1.20 GiB"``, or why there is no number."""
-    if isinstance(trial.outcome, Measured):
-        m = trial.outcome.measurement
+    if isinstance(outcome, Measured):
+        m = outcome.measurement
         spread = m.tokens_per_second_mad / m.tokens_per_second
         return (
             f"{format_rate(m.tokens_per_second)} tokens/s ±{spread:.1%}"
             f"  step {m.median_step_seconds:.3g} s  peak {format_bytes(m.peak_bytes)}"
         )
-    return f"{kind_of(trial.outcome)}: {reason_of(trial.outcome)}"
+    return f"{kind_of(outcome)}: {reason_of(outcome)}"
