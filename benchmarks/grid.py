@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.grids import GRIDS, Grid
 from benchmarks.setting import publish
 from sweeper.core.folder import TrialFolder, read_json
-from sweeper.core.outcome import Measured, Outcome, outcome_to_json
+from sweeper.core.outcome import Crashed, Measured, Outcome, outcome_to_json
 from sweeper.core.space import Point
 from sweeper.core.spec import TrialSpec
 from sweeper.run.exclusive import exclusive
@@ -59,6 +59,8 @@ def _measure(grid: Grid, number: int) -> None:
                 outcome = runner("warm").run(spec, folder)
                 wall_seconds = time.perf_counter() - start
                 environment = (read_json(folder.result(0)) or {}).get("environment", {})
+            if isinstance(outcome, Crashed):
+                raise SystemExit(f"{point} crashed: {outcome.reason}\n{outcome.evidence}")
             m = outcome.measurement if isinstance(outcome, Measured) else None
             writer.writerow(
                 {

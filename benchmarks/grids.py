@@ -88,6 +88,9 @@ _SPACE = SearchSpace(
         "batch.micro_size": Choice(values=("1", "2", "4", "8")),
     }
 )
+_IN_TWO_PRECISIONS = SearchSpace(
+    parameters={**_SPACE.parameters, "precision": Choice(values=("fp32", "bf16"))}
+)
 _MEASURE = {
     "measure.min_warmup_steps": 2,
     "measure.max_warmup_steps": 4,
@@ -124,21 +127,7 @@ GRIDS = {
                 "workload.global_batch_size": 16,
                 "workload.sequence_length": 32,
             },
-            space=_SPACE,
-        ),
-        Grid(
-            name="gpt2-small",
-            fixed={
-                **_MEASURE,
-                "model": "gpt2-nano",
-                "model.layers": 4,
-                "model.width": 256,
-                "model.heads": 4,
-                "model.vocab_size": 8192,
-                "workload.global_batch_size": 16,
-                "workload.sequence_length": 32,
-            },
-            space=_SPACE,
+            space=_IN_TWO_PRECISIONS,
         ),
     )
 }

@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -78,7 +79,7 @@ def _is_verb(word: str) -> bool:
 
 
 def _verb(word: str, rest: Sequence[str]) -> None:
-    verbs = {"report": _report}
+    verbs = {"explain": _explain, "report": _report, "verify": _verify}
     if word not in verbs:
         close = difflib.get_close_matches(word, verbs, n=1)
         hint = f"type python -m sweeper {close[0]} ..." if close else _USAGE
@@ -86,21 +87,43 @@ def _verb(word: str, rest: Sequence[str]) -> None:
     verbs[word](rest)
 
 
+def _one_study(verb: str, rest: Sequence[str]) -> str:
+    if len(rest) != 1:
+        raise UsageError(
+            f"{' '.join([verb, *rest])}: one study's folder is wanted; "
+            f"type python -m sweeper {verb} results/<study>"
+        )
+    return rest[0]
+
+
 def _report(rest: Sequence[str]) -> None:
     from sweeper.core.folder import StudyFolder
     from sweeper.report.build import build_report
 
-    if len(rest) != 1:
-        raise UsageError(
-            f"report {' '.join(rest)}: one study's folder is wanted; type python -m sweeper report results/<study>"
-        )
-    folder = StudyFolder(Path(rest[0]))
+    folder = StudyFolder(Path(_one_study("report", rest)))
     if not folder.trials.is_dir():
         raise UsageError(
-            f"report {rest[0]}: there is no study in this folder (no trials/); "
+            f"report {folder.path}: there is no study in this folder (no trials/); "
             "type python -m sweeper report results/<study>"
         )
     print(build_report(folder))
+
+
+def _explain(rest: Sequence[str]) -> None:
+    from sweeper.hydra_edge.explain import explain
+    from sweeper.hydra_edge.explain_text import explanation_text
+
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # explain ... | head
+    print(explanation_text(explain(rest)))
+
+
+def _verify(rest: Sequence[str]) -> None:
+    from sweeper.run.verify import verify
+    from sweeper.terminal import Terminal
+
+    terminal = Terminal()
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    terminal.conclude(verify(_one_study("verify", rest), stamp=stamp, terminal=terminal))
 
 
 def _hydra(arguments: Sequence[str]) -> None:

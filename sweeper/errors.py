@@ -27,6 +27,12 @@ class EnvironmentUnfit(SweeperError):
     exit_code = 4
 
 
+class GainGone(SweeperError):
+    """A study's winner, measured again, no longer beats its baseline."""
+
+    exit_code = 5
+
+
 class Interrupted(SweeperError):
     """The user ended the command; what was measured is on disk."""
 

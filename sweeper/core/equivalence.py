@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeper.core.outcome import Measured
+from sweeper.core.objective import THROUGHPUT, Objective
+from sweeper.core.outcome import Measured, measurement_of
 from sweeper.core.trial import Trial
 
 # Trials that differ in one of these train something else on purpose, and are not compared.
@@ -31,7 +32,7 @@ def loss_differences(trials: Sequence[Trial]) -> dict[int, LossDifference]:
 
     That is the baseline, unless it failed. The tolerance is the looser of the two precisions'.
     """
-    measured = [t for t in trials if isinstance(t.outcome, Measured)]
+    measured = [t for t in trials if measurement_of(t.outcome) is not None]
     if not measured:
         return {}
     reference = measured[0]
@@ -42,20 +43,24 @@ def loss_differences(trials: Sequence[Trial]) -> dict[int, LossDifference]:
     }
 
 
+def trains_differently(trial: Trial, reference: Trial) -> bool:
+    """Whether the losses say so, where the two can be compared."""
+    if trial is reference or _training(trial) != _training(reference):
+        return False
+    return _difference(trial, reference).trains_differently
+
+
 def _training(trial: Trial) -> Mapping[str, object]:
     return {n: v for n, v in trial.settings.items() if n.startswith(_SAME_TRAINING)}
 
 
 def _difference(trial: Trial, reference: Trial) -> LossDifference:
-    assert isinstance(trial.outcome, Measured)
-    assert isinstance(reference.outcome, Measured)
-    pairs = zip(
-        trial.outcome.measurement.losses, reference.outcome.measurement.losses, strict=False
-    )
-    largest, step = max(
+    pairs = zip(_losses(trial), _losses(reference), strict=False)
+    differences = [
         (abs(ours - theirs) / max(abs(theirs), 1e-12), number)
         for number, (ours, theirs) in enumerate(pairs, start=1)
-    )
+    ]
+    largest, step = max(differences, default=(0.0, 0))
     return LossDifference(
         reference=reference.number,
         largest=largest,
@@ -64,17 +69,29 @@ def _difference(trial: Trial, reference: Trial) -> LossDifference:
     )
 
 
+def _losses(trial: Trial) -> tuple[float, ...]:
+    measurement = measurement_of(trial.outcome)
+    assert measurement is not None
+    return measurement.losses
+
+
 def _tolerance(trial: Trial) -> float:
     single = trial.settings["precision.mode"] == "fp32"
     name = "measure.loss_tolerance_fp32" if single else "measure.loss_tolerance_16bit"
     return float(trial.settings[name])
 
 
-def best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """The measured trial with the most tokens/s; of equals the one with less memory, then the earlier.
+def best_trial(trials: Sequence[Trial], objective: Objective = THROUGHPUT) -> Trial | None:
+    """The measured trial that is best by the objective; of equals the one with less memory, then the earlier.
 
     A trial that trains differently cannot win.
     """
+    ranked = ranking(trials, objective)
+    return ranked[0] if ranked else None
+
+
+def ranking(trials: Sequence[Trial], objective: Objective = THROUGHPUT) -> list[Trial]:
+    """The trials that were measured to the end and train as the first, the best first."""
     differences = loss_differences(trials)
     measured = [
         (t.outcome.measurement, t)
@@ -82,6 +99,5 @@ def best_trial(trials: Sequence[Trial]) -> Trial | None:
         if isinstance(t.outcome, Measured)
         and not (t.number in differences and differences[t.number].trains_differently)
     ]
-    if not measured:
-        return None
-    return min(measured, key=lambda p: (-p[0].tokens_per_second, p[0].peak_bytes, p[1].number))[1]
+    measured.sort(key=lambda p: (objective.order(p[0]), p[0].peak_bytes, p[1].number))
+    return [trial for _, trial in measured]

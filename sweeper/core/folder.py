@@ -111,6 +111,31 @@ class BundleFolder:
 
 
 @dataclass(frozen=True, slots=True)
+class RoundsFolder:
+    """Trials of a study that were measured again, round by round, under their own numbers."""
+
+    path: Path
+
+    @property
+    def summary(self) -> Path:
+        """Beside the folder."""
+        return self.path.with_name(f"{self.path.name}.json")
+
+    def round(self, number: int) -> Path:
+        return self.path / f"round-{number:02d}"
+
+    def trial(self, round_number: int, number: int) -> TrialFolder:
+        return TrialFolder(self.round(round_number) / f"{number:04d}")
+
+    def read_rounds(self) -> list[dict[int, Trial]]:
+        """By trial number; up to the first round in which nobody has ended."""
+        rounds: list[dict[int, Trial]] = []
+        while found := {t.number: t for t in _read_trials(self.round(len(rounds) + 1))}:
+            rounds.append(found)
+        return rounds
+
+
+@dataclass(frozen=True, slots=True)
 class StudyFolder:
     """One study's files."""
 
@@ -156,12 +181,24 @@ class StudyFolder:
     def best_ds_config(self) -> Path:
         return self.bundle.ds_config
 
+    @property
+    def finalists(self) -> RoundsFolder:
+        return RoundsFolder(self.path / "finalists")
+
+    @property
+    def longest_sequence(self) -> Path:
+        return self.path / "longest_sequence.json"
+
+    def verification(self, stamp: str) -> RoundsFolder:
+        """Of one ``verify``, begun at the time ``stamp``."""
+        return RoundsFolder(self.path / f"verify-{stamp}")
+
     def trial(self, number: int) -> TrialFolder:
         return TrialFolder(self.trials / f"{number:04d}")
 
     def read_trials(self) -> list[Trial]:
         """Every trial that has ended, by number."""
-        return sorted(self._read(), key=lambda trial: trial.number)
+        return sorted(_read_trials(self.trials), key=lambda trial: trial.number)
 
     def unfinished(self) -> list[TrialFolder]:
         """Folders of trials that were started and have not ended."""
@@ -171,8 +208,9 @@ class StudyFolder:
             if not TrialFolder(path.parent).trial.exists()
         ]
 
-    def _read(self) -> Iterator[Trial]:
-        for path in self.trials.glob("*/trial.json"):
-            document = read_json(path)
-            if document is not None:
-                yield Trial.from_json(document)
+
+def _read_trials(folder: Path) -> Iterator[Trial]:
+    for path in folder.glob("*/trial.json"):
+        document = read_json(path)
+        if document is not None:
+            yield Trial.from_json(document)

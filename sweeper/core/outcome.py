@@ -19,6 +19,17 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """It trained, and was stopped when its first steps had shown that it is clearly beaten.
+
+    ``measurement`` is of those few: an estimate.
+    """
+
+    measurement: Measurement
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutOfMemory:
     """A rank ran out of memory. ``phase`` is what it was doing: build, initialize, warm-up, measure."""
 
@@ -68,11 +79,12 @@ class Crashed:
 
 
 Outcome: TypeAlias = (
-    Measured | OutOfMemory | Infeasible | Unsupported | Diverged | TimedOut | Crashed
+    Measured | Stopped | OutOfMemory | Infeasible | Unsupported | Diverged | TimedOut | Crashed
 )
 
 _KINDS: dict[str, type[Outcome]] = {
     "measured": Measured,
+    "stopped": Stopped,
     "out-of-memory": OutOfMemory,
     "infeasible": Infeasible,
     "unsupported": Unsupported,
@@ -94,6 +106,11 @@ def reason_of(outcome: Outcome) -> str:
     return "" if isinstance(outcome, Measured) else outcome.reason
 
 
+def measurement_of(outcome: Outcome) -> Measurement | None:
+    """What was observed of its steps, of a stopped trial too."""
+    return outcome.measurement if isinstance(outcome, Measured | Stopped) else None
+
+
 def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
     """The fields of the outcome, tagged with its kind."""
     return {"kind": kind_of(outcome), **asdict(outcome)}
@@ -103,7 +120,7 @@ def outcome_from_json(document: Mapping[str, Any]) -> Outcome:
     """The inverse of ``outcome_to_json``. Raises KeyError for an unknown kind."""
     values = {k: v for k, v in document.items() if k != "kind"}
     cls = _KINDS[document["kind"]]
-    if cls is Measured:
+    if cls in (Measured, Stopped):
         raw: dict[str, Any] = values["measurement"]
         known = {f.name for f in fields(Measurement)}
         arguments: dict[str, Any] = {
@@ -112,5 +129,5 @@ def outcome_from_json(document: Mapping[str, Any]) -> Outcome:
         arguments["breakdown_seconds"] = {
             part: tuple(seconds) for part, seconds in raw["breakdown_seconds"].items()
         }
-        return Measured(measurement=Measurement(**arguments))
+        values["measurement"] = Measurement(**arguments)
     return cls(**values)

@@ -9,11 +9,16 @@ from sweeper.core.ds_config import ds_config, ops_needed, unknown_top_level_keys
 from sweeper.core.machine import Machine
 from sweeper.core.outcome import Infeasible, Unsupported
 from sweeper.core.rules import FORBIDDEN, IGNORED, NEEDS, OWN_VALUES
-from sweeper.core.settings import Settings
+from sweeper.core.settings import Settings, with_values
 from sweeper.core.spec import TrialSpec
 
 # Settings that change how a trial is started and how long we wait, not what is trained.
-_NO_WORK = ("launch.runner", "launch.timeout_seconds", "launch.hang_seconds")
+_NO_WORK = (
+    "launch.runner",
+    "launch.timeout_seconds",
+    "launch.hang_seconds",
+    "measure.beaten_seconds",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +42,8 @@ def plan(settings: Settings, machine: Machine) -> Plan:
         notes.extend(said)
     return Plan(
         key=candidate_key(acting),
-        settings=acting,
+        # When a study gives up on a trial is no property of the candidate.
+        settings=with_values(acting, {"measure.beaten_seconds": None}),
         notes=tuple(notes),
         ready=_refusal(acting, machine) or specification(acting, machine),
     )
@@ -51,6 +57,8 @@ def acts(settings: Settings, name: str) -> bool:
 def candidate_key(acting: Settings) -> str:
     """Canonical JSON of the settings that act."""
     flat = {k: v for k, v in acting.flat().items() if k not in _NO_WORK}
+    if flat["hardware.device_memory"] is None:  # keys of trials from before there was the setting
+        del flat["hardware.device_memory"]
     return json.dumps(flat, sort_keys=True, separators=(",", ":"))
 
 
@@ -108,6 +116,7 @@ def specification(settings: Settings, machine: Machine) -> TrialSpec:
         omp_threads=settings.launch.omp_threads,
         cuda_allocator=settings.launch.cuda_allocator,
         ops=ops_needed(settings),
+        beaten_step_seconds=settings.measure.beaten_seconds,
     )
 
 
@@ -115,9 +124,9 @@ def memory_limit_bytes(settings: Settings, machine: Machine) -> int:
     """What one rank may use: as asked, else an equal share of the host, or 0: all of a CUDA device.
 
     A trial on the CPU always has a limit, so that it runs out of memory by itself and the kernel
-    never has to choose a victim.
+    never has to choose a victim. A device that is said to be smaller than this one is a limit too.
     """
-    asked = settings.hardware.memory_limit_bytes
+    asked = settings.hardware.memory_limit_bytes or settings.hardware.device_memory_bytes
     if asked is not None:
         return asked
     if settings.hardware.accelerator == "cuda":

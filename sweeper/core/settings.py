@@ -209,12 +209,21 @@ class HardwareSettings:
     memory_limit: str | None = setting(
         "what one rank may use (device memory on CUDA, host memory on CPU), e.g. 8GiB; null is what there is"
     )
+    device_memory: str | None = knob(
+        "what a device has, for hardware that is not there (explain), e.g. 24GiB; null asks the device"
+    )
 
     @property
     def memory_limit_bytes(self) -> int | None:
         if self.memory_limit is None:
             return None
         return parse_bytes(self.memory_limit, setting="hardware.memory_limit")
+
+    @property
+    def device_memory_bytes(self) -> int | None:
+        if self.device_memory is None:
+            return None
+        return parse_bytes(self.device_memory, setting="hardware.device_memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +243,9 @@ class MeasureSettings:
     max_seconds: float = setting(
         "no further step is timed once the timed ones took this long, but for the first three",
         minimum=0,
+    )
+    beaten_seconds: float | None = knob(
+        "a trial ends early once its optimizer steps surely take longer; a study sets it", minimum=0
     )
     loss_tolerance_fp32: float = setting(
         "a candidate whose losses differ by more than this share trains differently", minimum=0
@@ -337,8 +349,9 @@ def settings_from_mapping(values: Mapping[str, Any]) -> Settings:
             "model has no _target_, the function that builds it; type for example "
             "+model=gpt2, or model._target_=my_package.build"
         )
-    settings = _build(Settings, values, "")
-    _ = settings.hardware.memory_limit_bytes  # a bad size is an error now, not in the trial
+    settings = group_from_mapping(Settings, values, "")
+    # A bad size is an error now, not in the trial.
+    _ = settings.hardware.memory_limit_bytes, settings.hardware.device_memory_bytes
     return settings
 
 
@@ -354,7 +367,20 @@ def unknown_setting(name: str, typed: str) -> str:
     )
 
 
-def _build(cls: type[_T], values: Mapping[str, Any], prefix: str) -> _T:
+def settings_from_flat(flat: Mapping[str, Any]) -> Settings:
+    """The inverse of ``Settings.flat``; what it lacks is null."""
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        *groups, last = name.split(".")
+        place = nested
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[last] = value
+    return settings_from_mapping(nested)
+
+
+def group_from_mapping(cls: type[_T], values: Mapping[str, Any], prefix: str) -> _T:
+    """A dataclass of settings from plain values. Raises UsageError as ``settings_from_mapping``."""
     hints = get_type_hints(cls)
     arguments: dict[str, Any] = {}
     for f in fields(cls):  # type: ignore[arg-type]
@@ -367,7 +393,7 @@ def _build(cls: type[_T], values: Mapping[str, Any], prefix: str) -> _T:
         if isinstance(kind, type) and is_dataclass(kind):
             if not isinstance(given, Mapping):
                 raise UsageError(f"{name}={given}: is a group; type {name}=<one of conf/{name}/>")
-            arguments[f.name] = _build(kind, given, f"{name}.")
+            arguments[f.name] = group_from_mapping(kind, given, f"{name}.")
         else:
             _check(name, given, f.metadata)
             arguments[f.name] = given

@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+# A parameter of more whole numbers is taken as a continuous one.
+MAX_LISTED = 10_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
@@ -17,6 +20,9 @@ class Choice:
 
     def points(self) -> tuple[str, ...]:
         return self.values
+
+    def holds(self, text: str) -> bool:
+        return text in self.values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +34,13 @@ class IntRange:
     step: int = 1
     log: bool = False
 
-    def points(self) -> tuple[str, ...]:
-        return tuple(str(value) for value in range(self.low, self.high + 1, self.step))
+    def points(self) -> tuple[str, ...] | None:
+        """None where there are too many to list."""
+        values = range(self.low, self.high + 1, self.step)
+        return None if len(values) > MAX_LISTED else tuple(map(str, values))
+
+    def holds(self, text: str) -> bool:
+        return text.lstrip("-").isdigit() and int(text) in range(self.low, self.high + 1, self.step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +59,19 @@ class FloatRange:
         count = int((self.high - self.low) / self.step + 1e-9) + 1
         return tuple(str(self.low + i * self.step) for i in range(count))
 
+    def holds(self, text: str) -> bool:
+        points = self.points()
+        if points is not None:
+            return text in points
+        try:
+            return self.low <= float(text) <= self.high
+        except ValueError:
+            return False
+
 
 Domain: TypeAlias = Choice | IntRange | FloatRange
 Point: TypeAlias = Mapping[str, str]
+Identity: TypeAlias = frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +91,11 @@ class SearchSpace:
         axes = [domain.points() or () for domain in self.parameters.values()]
         for values in itertools.product(*axes):
             yield dict(zip(self.parameters, values, strict=True))
+
+
+def identity(point: Point) -> Identity:
+    """Equal for equal points, in whatever order they were put together."""
+    return frozenset(point.items())
 
 
 def as_overrides(point: Point) -> tuple[str, ...]:

@@ -11,7 +11,10 @@ SPEC_SCHEMA = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialSpec:
-    """Lengths are in tokens, sizes in samples or bytes, ``ops`` are DeepSpeed builder names."""
+    """Lengths are in tokens, sizes in samples or bytes, ``ops`` are DeepSpeed builder names.
+
+    A trial whose optimizer steps surely take longer than ``beaten_step_seconds`` ends early.
+    """
 
     ds_config: dict[str, Any]
     model_target: str
@@ -48,6 +51,7 @@ class TrialSpec:
     omp_threads: int | None
     cuda_allocator: str | None
     ops: tuple[str, ...]
+    beaten_step_seconds: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"schema_version": SPEC_SCHEMA, **asdict(self)}
@@ -59,5 +63,5 @@ class TrialSpec:
             raise ValueError(
                 f"spec has schema_version={document.get('schema_version')}, this sweeper reads {SPEC_SCHEMA}"
             )
-        values = {f.name: document[f.name] for f in fields(TrialSpec)}
+        values = {f.name: document[f.name] for f in fields(TrialSpec) if f.name in document}
         return TrialSpec(**(values | {"ops": tuple(values["ops"])}))

@@ -1,16 +1,23 @@
-"""The loop of a study: baseline first, then what the sampler proposes, until a stop rule holds."""
+"""The loop of a study: baseline first, then seeds, then what the sampler proposes, until a stop rule holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from sweeper.core.outcome import Crashed, Infeasible, Outcome, Unsupported
+from sweeper.core.equivalence import trains_differently
+from sweeper.core.measurement import Measurement
+from sweeper.core.objective import THROUGHPUT, Objective
+from sweeper.core.outcome import Crashed, Infeasible, Measured, Outcome, Unsupported
 from sweeper.core.plan import Plan
 from sweeper.core.space import Point
+from sweeper.core.spec import TrialSpec
 from sweeper.core.trial import Trial
 
+# A best trial that is better by less than this share is no improvement worth to go on for.
+IMPROVEMENT = 0.01
 # A sampler that proposes this many candidates in a row that the plan rules out has nothing left.
 MAX_REFUSED_IN_A_ROW = 200
 
@@ -25,8 +32,12 @@ class Proposal(Protocol):
 class Sampler(Protocol):
     """Decides which point comes next, and is told what became of each."""
 
+    @property
+    def why_nothing_is_left(self) -> str:
+        """Said when ``ask`` has returned None."""
+
     def ask(self) -> Proposal | None:
-        """The next point; None when every point has been asked."""
+        """The next point; None when there is none left that is worth a trial."""
 
     def propose(self, point: Point) -> Proposal:
         """A point that the study wants, as if the sampler had asked for it."""
@@ -47,10 +58,14 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """``trials`` counts those that were run: what the plan rules out costs nothing."""
+    """``trials`` counts those that were run: what the plan rules out costs nothing.
+
+    ``patience`` is how many may be run in a row without an improvement by ``IMPROVEMENT``.
+    """
 
     trials: int
     seconds: float | None = None
+    patience: int | None = None
     crashes_in_a_row: int = 5
     crash_rate: float = 1.0
 
@@ -66,7 +81,10 @@ class StudyResult:
 
 
 class Study:
-    """``plan`` takes a point (empty for the baseline) to what can be done with it."""
+    """``plan`` takes a point (empty for the baseline) to what can be done with it.
+
+    ``seeds`` is asked once, when the baseline is known, for points to try before the sampler's.
+    """
 
     def __init__(
         self,
@@ -76,12 +94,16 @@ class Study:
         runner: Runner,
         budget: Budget,
         clock: Callable[[], float],
+        objective: Objective = THROUGHPUT,
+        seeds: Callable[[], Sequence[Point]] = tuple,
     ) -> None:
         self._sampler = sampler
         self._plan = plan
         self._runner = runner
         self._budget = budget
         self._clock = clock
+        self._incumbent = Incumbent(objective)
+        self._seeds = seeds
         self._by_key: dict[str, Trial] = {}
         self._trials: list[Trial] = []
 
@@ -91,11 +113,15 @@ class Study:
         """``finished`` are the trials of a run that this one goes on with; ``pending`` was in flight."""
         self._trials = list(finished)
         self._by_key = {trial.key: trial for trial in finished}
+        for trial in finished:
+            self._incumbent.consider(trial)
         started = self._clock() - sum(trial.wall_seconds for trial in finished)
         if finished and (reason := self._why_stop(started)) is not None:
             return self._result(reason)
         first = pending if pending is not None else (None if finished else baseline)
-        proposal = self._sampler.ask() if first is None else self._sampler.propose(first)
+        seeds = self._new_seeds()
+        proposal = next(seeds, None) if first is None else self._sampler.propose(first)
+        proposal = proposal or self._sampler.ask()
         while proposal is not None:
             try:
                 self._take(proposal)
@@ -106,8 +132,14 @@ class Study:
                 return self._result(crashed, broken=True)
             if (reason := self._why_stop(started)) is not None:
                 return self._result(reason)
-            proposal = self._sampler.ask()
-        return self._result("every candidate of the space has been tried")
+            proposal = next(seeds, None) or self._sampler.ask()
+        return self._result(self._sampler.why_nothing_is_left)
+
+    def _new_seeds(self) -> Iterator[Proposal]:
+        """Those that have not been tried; looked for when the first one is wanted."""
+        for point in self._seeds():
+            if self._plan(point).key not in self._by_key:
+                yield self._sampler.propose(point)
 
     def _take(self, proposal: Proposal) -> None:
         plan = self._plan(proposal.point)
@@ -115,9 +147,13 @@ class Study:
         if known is not None:
             self._sampler.tell(proposal, known, repeat=True)
             return
+        if isinstance(plan.ready, TrialSpec):
+            beaten = self._incumbent.beaten_step_seconds(plan.ready.ranks)
+            plan = replace(plan, ready=replace(plan.ready, beaten_step_seconds=beaten))
         trial = self._runner.run(len(self._trials), proposal.point, plan)
         self._by_key[plan.key] = trial
         self._trials.append(trial)
+        self._incumbent.consider(trial)
         self._sampler.tell(proposal, trial, repeat=False)
 
     def _why_stop(self, started: float) -> str | None:
@@ -126,6 +162,9 @@ class Study:
             return f"{len(run)} trials were run (n_trials={self._budget.trials})"
         if self._budget.seconds is not None and self._clock() - started >= self._budget.seconds:
             return f"the time is up (timeout={self._budget.seconds:g} s)"
+        patience = self._budget.patience
+        if patience is not None and self._incumbent.trials_since >= patience:
+            return f"no improvement in {patience} trials (patience={patience})"
         tail = self._trials[-MAX_REFUSED_IN_A_ROW:]
         if len(tail) == MAX_REFUSED_IN_A_ROW and all(_was_refused(t.outcome) for t in tail):
             return f"the last {MAX_REFUSED_IN_A_ROW} candidates were ruled out by the plan"
@@ -149,6 +188,43 @@ class Study:
 
     def _result(self, reason: str, **how: Any) -> StudyResult:
         return StudyResult(trials=tuple(self._trials), stop_reason=reason, **how)
+
+
+class Incumbent:
+    """The best trial so far, as far as it is known to train as the baseline does."""
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+        self._reference: Trial | None = None
+        self._best: Measurement | None = None
+        self.trials_since = 0
+
+    def consider(self, trial: Trial) -> None:
+        """Takes a trial that has ended into account."""
+        if trial.number == 0:
+            self._objective = self._objective.beside(trial)
+        if _was_refused(trial.outcome):
+            return
+        self.trials_since += 1
+        if not isinstance(trial.outcome, Measured):
+            return
+        self._reference = self._reference or trial
+        if trains_differently(trial, self._reference):
+            return
+        m = trial.outcome.measurement
+        if self._best is None:
+            self._best, self.trials_since = m, 0
+        elif self._objective.order(m) < self._objective.order(self._best):
+            better = self._objective.score(m) - self._objective.score(self._best)
+            if better > math.log1p(IMPROVEMENT):
+                self.trials_since = 0
+            self._best = m
+
+    def beaten_step_seconds(self, ranks: int) -> float | None:
+        """Above which a trial on so many ranks cannot win any more."""
+        if self._best is None:
+            return None
+        return self._objective.beaten_step_seconds(self._best, ranks)
 
 
 def _was_refused(outcome: Outcome) -> bool:

@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from sweeper.core.objective import Objective, objective_from_mapping
 from sweeper.core.settings import Settings, settings_from_mapping
 from sweeper.errors import UsageError
 from sweeper.factory_signature import check_model_arguments
@@ -26,6 +27,7 @@ def settings_of(config: DictConfig) -> Settings:
     own = config.copy()
     with open_dict(own):
         own.pop("hydra", None)
+        own.pop("objective", None)  # the study's, not a trial's
     try:
         values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -34,6 +36,13 @@ def settings_of(config: DictConfig) -> Settings:
     settings = settings_from_mapping({str(name): value for name, value in values.items()})
     check_model_arguments(settings.model_target, settings.model_arguments)
     return settings
+
+
+def objective_of(config: DictConfig) -> Objective:
+    """What the study is after. Raises UsageError for what is not allowed."""
+    values = OmegaConf.to_container(config.objective, resolve=True)
+    assert isinstance(values, dict)
+    return objective_from_mapping({str(name): value for name, value in values.items()})
 
 
 def no_model(what: str) -> str:

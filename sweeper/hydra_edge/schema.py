@@ -12,11 +12,13 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from sweeper.core.objective import Objective
 from sweeper.core.settings import Settings
 from sweeper.hydra_edge.settings_help import settings_help
 from sweeper.run.machine import accelerator, device_count
 
 SAMPLERS: dict[str, dict[str, Any]] = {
+    "guided": {"_target_": "sweeper.search.guide.Guide"},
     "tpe": {
         "_target_": "optuna.samplers.TPESampler",
         "n_startup_trials": 5,
@@ -36,7 +38,9 @@ SAMPLERS: dict[str, dict[str, Any]] = {
 class OptunaSweeperConf:
     """The stock plugin's field names, and what it lacks.
 
-    ``n_trials`` counts the trials that are run. ``storage`` is an RDB URL, ``journal:PATH``, or
+    ``n_trials`` counts the trials that are run, of which ``n_seeds`` at most are what a practitioner
+    would try; ``patience`` ends a study after so many without an improvement. The ``finalists`` best
+    are then measured again, in ``finalist_rounds`` rounds at most. The objective decides ``direction``. ``storage`` is an RDB URL, ``journal:PATH``, or
     null for a journal in the study's folder. ``warm_start`` is the folder of an earlier study, whose
     trials are taken as evidence; ``resume`` is set by ``resume=results/<study>``. ``n_jobs`` is 1: trials that share a machine would
     disturb each other's timing.
@@ -45,12 +49,16 @@ class OptunaSweeperConf:
     _target_: str = "hydra_plugins.sweeper_optuna.OptunaSweeper"
     _recursive_: bool = False
     sampler: Any = MISSING
-    direction: Any = "maximize"
+    direction: Any = None
     storage: str | None = None
     study_name: str | None = None
     n_trials: int = 8
     n_jobs: int = 1
     timeout: float | None = None
+    patience: int | None = None
+    n_seeds: int = 5
+    finalists: int = 3
+    finalist_rounds: int = 5
     seed: int | None = 1
     max_failure_rate: float = 1.0
     max_crashes_in_a_row: int = 5
@@ -62,7 +70,7 @@ class OptunaSweeperConf:
 
 # Global, so that the space it brings is the group that is typed: space=quick.
 _SWEEPER_NODE = {
-    "defaults": ["_self_", {"/hydra/sweeper/sampler": "tpe"}, {"/space": "standard"}],
+    "defaults": ["_self_", {"/hydra/sweeper/sampler": "guided"}, {"/space": "standard"}],
     "hydra": {"sweeper": OptunaSweeperConf},
 }
 
@@ -84,6 +92,7 @@ def register() -> None:
             for name, kind in get_type_hints(Settings).items()
             if isinstance(kind, type) and is_dataclass(kind)
         }
+        | {"objective": _unfrozen(Objective)}
         # Open: any key of DeepSpeed's may be set in it.
         | {"ds": DictConfig({}, flags={"struct": False})},
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from itertools import groupby
 from typing import Any
 
+from sweeper.core.objective import Objective
 from sweeper.core.settings import setting_names
 
 WIDTH = 100  # columns
@@ -17,7 +18,8 @@ _HARD_SPACE = "\0"  # no line is broken at it
 def settings_help(value_of: Callable[[str], Any]) -> str:
     """A paragraph for each group; ``value_of`` gives a setting's value in the composed configuration."""
     groups = []
-    for _, members in groupby(setting_names().items(), key=lambda item: item[0].partition(".")[0]):
+    names = {**setting_names(), **setting_names(Objective, "objective.")}
+    for _, members in groupby(names.items(), key=lambda item: item[0].partition(".")[0]):
         rows = [
             (f"{name}={_shown(value_of(name))}", _text(about, value_of(name)))
             for name, about in members

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,38 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from sweeper.core.contest_record import read_contest
 from sweeper.core.ds_config import ops_needed
 from sweeper.core.equivalence import best_trial
+from sweeper.core.finalists import Contest, finalists_of
 from sweeper.core.folder import StudyFolder, write_json
+from sweeper.core.foresight import Foresight
 from sweeper.core.machine import Machine
-from sweeper.core.outcome import Infeasible, Unsupported
+from sweeper.core.objective import Objective
+from sweeper.core.outcome import Infeasible, Measured, Unsupported
 from sweeper.core.plan import Plan, plan
+from sweeper.core.seeds import seeds
 from sweeper.core.settings import Settings
 from sweeper.core.space import Choice, Point, SearchSpace, as_overrides
+from sweeper.core.spec import TrialSpec
+from sweeper.core.standing import standing
 from sweeper.core.study import Budget, Study, StudyResult
 from sweeper.core.trial import Trial
 from sweeper.errors import Interrupted, NothingMeasured, SweeperError, UsageError
-from sweeper.hydra_edge.compose import Composer, choices_of
+from sweeper.hydra_edge.compose import Composer, choices_of, objective_of
 from sweeper.hydra_edge.conditions import Conditions, options_first
 from sweeper.hydra_edge.expressions import read
 from sweeper.hydra_edge.job import Throughput, record_refused
 from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished
+from sweeper.hydra_edge.sampling import open_sampler
 from sweeper.hydra_edge.study_file import resolved, write_study
 from sweeper.run.exclusive import what_disturbs
+from sweeper.run.finalists import run_contest
 from sweeper.run.launch import devices_of
-from sweeper.run.machine import thorough_look
-from sweeper.run.ops import ensure_ops
+from sweeper.run.machine import quick_look, thorough_look
+from sweeper.run.model_profile import model_profile
+from sweeper.run.ops import are_built, ensure_ops
+from sweeper.run.runners import runner
 from sweeper.terminal import Terminal
 
 
@@ -57,6 +67,7 @@ def sweep(
     settings = composer.settings(as_overrides(baseline))
     ops = _check_every_choice(composer, typed.space, baseline, settings)
     budget = _budget(options)
+    objective = objective_of(composer.config(as_overrides(baseline)))
 
     terminal = Terminal()
     folder = StudyFolder(Path(str(config.hydra.sweep.dir)))
@@ -73,17 +84,29 @@ def sweep(
         check_unchanged(folder, config_now, environment)
     pending = clear_unfinished(folder)
     finished = folder.read_trials()
-    conditions = Conditions(composer, typed.space)
-    sampler = _open_sampler(options, typed.space, conditions, folder, config, finished)
+    planner = _Planner(composer)
+    sampler = open_sampler(
+        options,
+        typed.space,
+        conditions=Conditions(composer, typed.space),
+        likelihood=planner.likelihood,
+        objective=objective,
+        folder=folder,
+        config=config,
+        settings=settings,
+        finished=finished,
+    )
     terminal.say(_headline(settings, typed.space, budget, folder))
     if resuming:
         terminal.say(f"going on with {len(finished)} finished trials")
     else:
         # After all that can be wrong with what was typed: this takes some seconds.
+        _begin_to_load(settings, ops)
         machine, environment = thorough_look(accelerator)
         write_study(
             folder, options=options, typed=typed, config=config_now, environment=environment
         )
+    planner.look_from(machine, finished)
     ensure_ops(ops, accelerator=accelerator, say=terminal.say)
 
     for note in plan(settings, machine).notes:
@@ -95,13 +118,63 @@ def sweep(
     )
     study = Study(
         sampler=sampler,
-        plan=lambda point: plan(composer.settings(as_overrides(point)), machine),
-        runner=_JobRunner(launcher, typed.fixed, machine, folder, terminal),
+        plan=planner.plan,
+        runner=_JobRunner(launcher, typed.fixed, machine, folder, terminal, planner),
         budget=budget,
         clock=time.monotonic,
+        objective=objective,
+        seeds=lambda: seeds(
+            typed.space,
+            baseline,
+            likelihood=planner.likelihood,
+            count=min(int(options["n_seeds"]), budget.trials // 2),
+        ),
     )
     result = study.run(baseline, finished=finished, pending=pending)
-    return _conclude(result, folder, terminal)
+    return _conclude(result, folder, terminal, objective, options, planner)
+
+
+def _begin_to_load(settings: Settings, ops: Sequence[str]) -> None:
+    """What starts trials loads beside the look at the machine; not before its ops are there to be loaded."""
+    ready = plan(settings, quick_look()).ready
+    if isinstance(ready, TrialSpec) and are_built(ops):
+        runner(settings.launch.runner).prepare(ready)
+
+
+class _Planner:
+    """Plans points; once it has seen the machine, with what the memory model makes of them."""
+
+    def __init__(self, composer: Composer) -> None:
+        self._composer = composer
+        self._machine = quick_look()
+        self._foresight: Foresight | None = None
+
+    def look_from(self, machine: Machine, finished: Sequence[Trial]) -> None:
+        self._machine = machine
+        self._foresight = Foresight(model_profile, machine)
+        for trial in finished:
+            self._foresight.learn(trial)
+
+    def plan(self, point: Point) -> Plan:
+        planned = plan(self._composer.settings(as_overrides(point)), self._machine)
+        return planned if self._foresight is None else self._foresight.planned(planned)
+
+    def likelihood(self, point: Point) -> float:
+        """That a trial of the point can be run to its end."""
+        planned = plan(self._composer.settings(as_overrides(point)), self._machine)
+        if self._foresight is None:
+            return 1.0 if isinstance(planned.ready, TrialSpec) else 0.0
+        return self._foresight.likelihood(self._foresight.planned(planned))
+
+    def look_ahead(self, winner: Trial, folder: StudyFolder) -> None:
+        """Writes what the winner would need at the longest sequence."""
+        longest = self._foresight and self._foresight.longest_sequence(winner)
+        if longest:
+            write_json(folder.longest_sequence, asdict(longest))
+
+    def learn(self, trial: Trial) -> None:
+        if self._foresight is not None:
+            self._foresight.learn(trial)
 
 
 class _JobRunner:
@@ -114,8 +187,10 @@ class _JobRunner:
         machine: Machine,
         folder: StudyFolder,
         terminal: Terminal,
+        planner: _Planner,
     ) -> None:
         self._launcher = launcher
+        self._planner = planner
         self._fixed = list(fixed)
         self._machine = machine
         self._folder = folder
@@ -137,12 +212,15 @@ class _JobRunner:
             write_json(
                 folder.pending, {"schema_version": 1, "number": number, "point": dict(point)}
             )
+            beaten = planned.ready.beaten_step_seconds
+            racing = [] if beaten is None else [f"measure.beaten_seconds={beaten:.6g}"]
             (returned,) = self._launcher.launch(
-                [[*self._fixed, *overrides]], initial_job_idx=number
+                [[*self._fixed, *overrides, *racing]], initial_job_idx=number
             )
             throughput = returned.return_value
             assert isinstance(throughput, Throughput)
             trial = throughput.trial
+        self._planner.learn(trial)
         self._terminal.row(trial, overrides or ("baseline",))
         return trial
 
@@ -154,8 +232,16 @@ def _plain(value: Any) -> Any:
 
 
 def _budget(options: Mapping[str, Any]) -> Budget:
-    for name, least in (("n_trials", 1), ("n_jobs", 1), ("max_crashes_in_a_row", 1)):
-        if int(options[name]) < least:
+    for name, least in (
+        ("n_trials", 1),
+        ("n_jobs", 1),
+        ("max_crashes_in_a_row", 1),
+        ("patience", 1),
+        ("n_seeds", 0),
+        ("finalists", 0),
+        ("finalist_rounds", 3),
+    ):
+        if options[name] is not None and int(options[name]) < least:
             raise UsageError(
                 f"hydra.sweeper.{name}={options[name]}: must be at least {least}; "
                 f"type hydra.sweeper.{name}={least}"
@@ -168,6 +254,7 @@ def _budget(options: Mapping[str, Any]) -> Budget:
     return Budget(
         trials=int(options["n_trials"]),
         seconds=options.get("timeout"),
+        patience=options.get("patience"),
         crashes_in_a_row=int(options["max_crashes_in_a_row"]),
         crash_rate=float(options["max_failure_rate"]),
     )
@@ -218,75 +305,6 @@ def _check_every_choice(
     return tuple(ops)
 
 
-def _open_sampler(
-    options: Mapping[str, Any],
-    space: SearchSpace,
-    conditions: Conditions,
-    folder: StudyFolder,
-    config: DictConfig,
-    finished: Sequence[Trial],
-) -> Any:
-    from sweeper.search.optuna_sampler import OptunaSampler, open_study
-
-    seed = options.get("seed")
-    if options.get("storage") is None:
-        # The folders hold the facts: a journal that is here was left by a run that was killed. It may
-        # end in half a line, and the lock beside it would be waited for; it is written anew.
-        for path in folder.path.glob(f"{folder.journal.name}*"):
-            path.unlink(missing_ok=True)
-    study = open_study(
-        space=space,
-        sampler=options["sampler"],
-        storage=options.get("storage"),
-        journal=folder.journal,
-        study_name=options.get("study_name") or folder.path.name,
-        direction=_direction(options["direction"]),
-        # Another seed for the rest, else a sampler would draw what it drew before.
-        seed=None if seed is None else seed + len(finished),
-    )
-    extend = _custom_search_space(options.get("custom_search_space"), config)
-    sampler = OptunaSampler(space, study, seed=seed, extend=extend, acts=conditions.acts)
-    for trial in finished:
-        sampler.replay(trial)
-    if options.get("warm_start") and not finished:
-        _learn_from(str(options["warm_start"]), sampler)
-    return sampler
-
-
-def _learn_from(earlier: str, sampler: Any) -> None:
-    trials = StudyFolder(Path(earlier)).read_trials()
-    if not trials:
-        raise UsageError(
-            f"hydra.sweeper.warm_start={earlier}: there is no trial in this folder; "
-            "type hydra.sweeper.warm_start=results/<study>"
-        )
-    for trial in trials:
-        sampler.learn(trial, earlier)
-
-
-def _direction(direction: Any) -> str:
-    if isinstance(direction, str):
-        return direction
-    raise UsageError(
-        f"hydra.sweeper.direction={direction}: one objective, tokens/s; type hydra.sweeper.direction=maximize"
-    )
-
-
-def _custom_search_space(dotted: str | None, config: DictConfig) -> Callable[[Any], None] | None:
-    """The stock plugin's hook: a function of the configuration and Optuna's trial that suggests more."""
-    if dotted is None:
-        return None
-    module_name, _, name = dotted.rpartition(".")
-    try:
-        function = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(
-            f"hydra.sweeper.custom_search_space={dotted}: cannot be imported ({error}); "
-            "give package.module.function, a function of (config, trial)"
-        ) from error
-    return lambda trial: function(config, trial)
-
-
 def _headline(settings: Settings, space: SearchSpace, budget: Budget, folder: StudyFolder) -> str:
     workload, hardware = settings.workload, settings.hardware
     size = space.size
@@ -298,11 +316,27 @@ def _headline(settings: Settings, space: SearchSpace, budget: Budget, folder: St
     )
 
 
-def _conclude(result: StudyResult, folder: StudyFolder, terminal: Terminal) -> StudyResult:
+def _conclude(
+    result: StudyResult,
+    folder: StudyFolder,
+    terminal: Terminal,
+    objective: Objective,
+    options: Mapping[str, Any],
+    planner: _Planner,
+) -> StudyResult:
     from sweeper.report.build import build_report
 
     terminal.say(f"stopped: {result.stop_reason}")
-    best = best_trial(result.trials)
+    best = best_trial(result.trials, objective)
+    if best is not None and not result.interrupted and not result.broken:
+        try:
+            _measure_finalists(result.trials, folder, terminal, objective, options)
+        except KeyboardInterrupt:
+            result = replace(result, interrupted=True)
+    finals = read_contest(folder.finalists)
+    winner = standing(result.trials, objective, finals and finals[1]).winner
+    if winner is not None:
+        planner.look_ahead(winner, folder)
     if result.trials:
         terminal.conclude(build_report(folder, stop_reason=result.stop_reason))
     if result.interrupted:
@@ -316,3 +350,24 @@ def _conclude(result: StudyResult, folder: StudyFolder, terminal: Terminal) -> S
             f"no trial of {len(result.trials)} was measured; {folder.report} says why each failed"
         )
     return result
+
+
+def _measure_finalists(
+    trials: Sequence[Trial],
+    folder: StudyFolder,
+    terminal: Terminal,
+    objective: Objective,
+    options: Mapping[str, Any],
+) -> None:
+    """The best few and the baseline once more, in turns, where it is speed that decides."""
+    best = finalists_of(trials, int(options["finalists"]), objective)
+    baseline = trials[0].number if isinstance(trials[0].outcome, Measured) else None
+    ranks = {trials[n].settings["hardware.ranks"] for n in best}
+    by_speed = objective.kind in ("throughput", "time_to_target") or (
+        objective.kind == "cost" and len(ranks) == 1
+    )
+    if not by_speed or set(best) <= {baseline}:
+        return
+    contest = Contest(finalists=best, baseline=baseline, max_rounds=int(options["finalist_rounds"]))
+    terminal.say(f"measuring trials {', '.join(map(str, contest.entrants))} again, in turns")
+    run_contest(contest, folder, rounds=folder.finalists, terminal=terminal)

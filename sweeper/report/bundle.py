@@ -9,17 +9,20 @@ import yaml
 
 from sweeper.core.exported import exported_settings
 from sweeper.core.folder import StudyFolder, read_json, write_json, write_text
+from sweeper.core.standing import Standing
 from sweeper.core.trial import Trial
 from sweeper.report.launch_script import launch_script
-from sweeper.report.markdown import not_in_the_json, verdict
+from sweeper.report.markdown import not_in_the_json
+from sweeper.report.verdict import verdict
 
 _SETTINGS_HEAD = """\
 # What ds_config.json cannot carry of the winner; sweeper.best.prepare and launch.sh apply it.
 """
 
 
-def write_bundle(folder: StudyFolder, trials: list[Trial], best: Trial | None) -> None:
+def write_bundle(folder: StudyFolder, how: Standing) -> None:
     """Replaces what an earlier report left there; without a winner there is no bundle."""
+    best = how.winner
     shutil.rmtree(folder.best, ignore_errors=True)
     if best is None:
         return
@@ -34,17 +37,17 @@ def write_bundle(folder: StudyFolder, trials: list[Trial], best: Trial | None) -
     title = f"trial {best.number} of {folder.path.name}"
     write_text(bundle.launch, launch_script(settings, title=title))
     bundle.launch.chmod(0o755)
-    write_text(bundle.readme, _readme(folder, trials, best, settings))
+    write_text(bundle.readme, _readme(folder, how, best, settings))
 
 
-def _readme(folder: StudyFolder, trials: list[Trial], best: Trial, settings: dict[str, Any]) -> str:
+def _readme(folder: StudyFolder, how: Standing, best: Trial, settings: dict[str, Any]) -> str:
     hardware, parallel = settings["hardware"], settings["parallel"]
     missing = not_in_the_json(best)
     shared = parallel["tensor"] * parallel["sequence"]
     lines = [
         f"# {folder.path.name}: the fastest configuration",
         "",
-        f"* {verdict(trials)}.",
+        f"* {verdict(how)}.",
         f"* For {hardware['ranks']} {hardware['accelerator']} rank(s) and a global "
         f"batch of {best.settings['workload.global_batch_size']}.",
         f"* Measured by the command in `../trials/{best.number:04d}/command.txt`.",

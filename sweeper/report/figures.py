@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sweeper.core.equivalence import loss_differences
 from sweeper.core.measurement import Measurement
-from sweeper.core.outcome import Measured
+from sweeper.core.outcome import Measured, measurement_of
 from sweeper.core.trial import Trial
 
 STAGE_COLORS = {0: "#4269d0", 1: "#efb118", 2: "#3ca951", 3: "#ff725c"}
@@ -32,7 +32,7 @@ def draw_figures(
 ) -> dict[str, Path]:
     """Title -> file, for each figure that there is something to draw for."""
     folder.mkdir(parents=True, exist_ok=True)
-    measured = [(t, t.outcome.measurement) for t in trials if isinstance(t.outcome, Measured)]
+    measured = [(t, m) for t in trials if (m := measurement_of(t.outcome)) is not None]
     drawn: dict[str, Path] = {}
     if measured:
         drawn["Throughput against peak memory"] = _save(
@@ -157,9 +157,10 @@ def _stage_micro_batch(axes: Axes, measured: Sequence[tuple[Trial, Measurement]]
 def _losses(axes: Axes, trials: Sequence[Trial]) -> None:
     differences = loss_differences(trials)
     for trial in trials:
-        if not isinstance(trial.outcome, Measured):
+        measurement = measurement_of(trial.outcome)
+        if measurement is None:
             continue
-        losses = trial.outcome.measurement.losses
+        losses = measurement.losses
         steps = range(1, len(losses) + 1)
         difference = differences.get(trial.number)
         if difference is not None and difference.trains_differently:

@@ -7,28 +7,36 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeper.core.equivalence import best_trial, loss_differences
+from sweeper.core.equivalence import loss_differences
 from sweeper.core.exported import EXPORTED
 from sweeper.core.measurement import Measurement
-from sweeper.core.outcome import Measured, kind_of, reason_of
+from sweeper.core.outcome import Measured, Stopped, kind_of, measurement_of, reason_of
 from sweeper.core.quantities import format_bytes, format_rate
+from sweeper.core.robustness import Robustness, in_words
+from sweeper.core.standing import Standing
 from sweeper.core.trial import Trial
+from sweeper.report.finalists import finalists_section
 from sweeper.report.table import MAIN_SETTINGS, other_varying_settings
+from sweeper.report.verdict import verdict
 
 
 def report_markdown(
-    trials: Sequence[Trial],
+    how: Standing,
     *,
     study: Mapping[str, Any],
     figures: Mapping[str, Path],
     root: Path,
     stop_reason: str,
+    robust: Robustness | None = None,
 ) -> str:
     """``study`` is what study.yaml holds; paths of figures are given relative to ``root``."""
-    best = best_trial(trials)
+    trials = how.trials
     parts = [
         f"# {study.get('study_name', root.name)}",
-        _answer(trials, best, root),
+        _answer(how, root),
+        finalists_section(how.finals, robust, trials)
+        if how.finals is not None
+        else _robust(robust),
         _layouts(trials),
         _ranking(trials),
         _failures(trials),
@@ -37,30 +45,6 @@ def report_markdown(
         _trust(trials, study, stop_reason),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def verdict(trials: Sequence[Trial]) -> str:
-    """The winner and its gain over the baseline (trial 0), in one sentence."""
-    best = best_trial(trials)
-    if best is None:
-        return f"none of {len(trials)} trials was measured"
-    won = _measurement(best)
-    speed = f"{format_rate(won.tokens_per_second)} tokens/s, peak {format_bytes(won.peak_bytes)}"
-    baseline = trials[0]
-    if best.number == baseline.number:
-        others = len([t for t in trials if isinstance(t.outcome, Measured)]) - 1
-        if not others:
-            return f"the baseline is the only trial that was measured: {speed}"
-        return f"your own options (trial 0) were the fastest of {others + 1} measured: {speed}"
-    if not isinstance(baseline.outcome, Measured):
-        why = kind_of(baseline.outcome)
-        return f"trial {best.number} is the fastest: {speed}; the baseline (trial 0) is {why}"
-    gain, uncertainty = _gain(won, _measurement(baseline))
-    within = "; that is within the noise of the two" if gain - 1 <= uncertainty else ""
-    return (
-        f"trial {best.number} is the fastest: {speed}, {gain:.2f} (±{uncertainty:.2f}) times "
-        f"the baseline's {format_rate(_measurement(baseline).tokens_per_second)} tokens/s{within}"
-    )
 
 
 def changed_settings(trial: Trial, baseline: Trial) -> dict[str, tuple[Any, Any]]:
@@ -102,8 +86,13 @@ def not_in_the_json(trial: Trial) -> str:
     )
 
 
-def _answer(trials: Sequence[Trial], best: Trial | None, root: Path) -> str:
-    lines = ["## The answer", "", f"{_capital(verdict(trials))}."]
+def _robust(robust: Robustness | None) -> str:
+    return "" if robust is None else f"## How safe it is\n\n{in_words(robust)}"
+
+
+def _answer(how: Standing, root: Path) -> str:
+    trials, best = how.trials, how.winner
+    lines = ["## The answer", "", f"{_capital(verdict(how))}."]
     if best is None:
         return "\n".join([*lines, "", "The section on failures says why."])
     baseline = trials[0]
@@ -183,7 +172,7 @@ def layout_of(trial: Trial) -> str:
 
 
 def _ranking(trials: Sequence[Trial]) -> str:
-    measured = [t for t in trials if isinstance(t.outcome, Measured)]
+    measured = [t for t in trials if measurement_of(t.outcome) is not None]
     if not measured:
         return ""
     measured.sort(key=lambda t: -_measurement(t).tokens_per_second)
@@ -193,6 +182,8 @@ def _ranking(trials: Sequence[Trial]) -> str:
     for rank, trial in enumerate(measured, start=1):
         m = _measurement(trial)
         name = f"{trial.number} (baseline)" if trial.number == 0 else str(trial.number)
+        if isinstance(trial.outcome, Stopped):
+            name += " (stopped early: beaten)"
         numbers = (
             _rate(m),
             f"{m.samples_per_second:.4g}",
@@ -204,7 +195,7 @@ def _ranking(trials: Sequence[Trial]) -> str:
 
 
 def _failures(trials: Sequence[Trial]) -> str:
-    failed = [t for t in trials if not isinstance(t.outcome, Measured)]
+    failed = [t for t in trials if measurement_of(t.outcome) is None]
     if not failed:
         return ""
     groups: dict[tuple[str, str], list[Trial]] = {}
@@ -263,8 +254,8 @@ def _trust(trials: Sequence[Trial], study: Mapping[str, Any], stop_reason: str) 
             "the slowest rank, data and update included; memory is that of the worst rank."
         )
     lines.append(
-        "* ± is the median absolute deviation over the measured steps of one trial. Each candidate "
-        "ran once: differences of that size are noise."
+        "* ± is the median absolute deviation over the measured steps of one trial. In the search each "
+        "candidate ran once: differences of that size are noise."
     )
     if differences := loss_differences(trials):
         largest = max(d.largest for d in differences.values())
@@ -294,19 +285,10 @@ def _trust(trials: Sequence[Trial], study: Mapping[str, Any], stop_reason: str) 
     return "\n".join(lines)
 
 
-def _gain(won: Measurement, baseline: Measurement) -> tuple[float, float]:
-    """The ratio of the median throughputs, and its uncertainty from both deviations in quadrature."""
-    ratio = won.tokens_per_second / baseline.tokens_per_second
-    relative = math.hypot(
-        won.tokens_per_second_mad / won.tokens_per_second,
-        baseline.tokens_per_second_mad / baseline.tokens_per_second,
-    )
-    return ratio, ratio * relative
-
-
 def _measurement(trial: Trial) -> Measurement:
-    assert isinstance(trial.outcome, Measured)
-    return trial.outcome.measurement
+    measurement = measurement_of(trial.outcome)
+    assert measurement is not None
+    return measurement
 
 
 def _rate(m: Measurement) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sweeper.core.equivalence import LossDifference, loss_differences
 from sweeper.core.measurement import Measurement
-from sweeper.core.outcome import Measured, kind_of, reason_of
+from sweeper.core.outcome import kind_of, measurement_of, reason_of
 from sweeper.core.trial import Trial
 from sweeper.report.utilization import model_flops_utilization
 
@@ -67,7 +67,7 @@ def _row(
         "reason": reason_of(trial.outcome),
     }
     row |= {name: trial.settings.get(name) for name in settings}
-    m = trial.outcome.measurement if isinstance(trial.outcome, Measured) else None
+    m = measurement_of(trial.outcome)
     row |= {
         "tokens_per_second_median": m and m.tokens_per_second,
         "tokens_per_second_mad": m and m.tokens_per_second_mad,

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sweeper.core.outcome import Measured
+from sweeper.core.outcome import measurement_of
 from sweeper.core.trial import Trial
 
 _DTYPE = {"fp32": "fp32", "bf16": "bf16", "fp16": "fp16", "autocast_bf16": "bf16"}
@@ -15,9 +15,10 @@ _DTYPE = {"fp32": "fp32", "bf16": "bf16", "fp16": "fp16", "autocast_bf16": "bf16
 
 def model_flops_utilization(trial: Trial) -> float | None:
     """MFU of one device (PaLM, appendix B); None for a device or dtype without a published peak."""
-    if not isinstance(trial.outcome, Measured):
+    measurement = measurement_of(trial.outcome)
+    if measurement is None:
         return None
-    tflops = trial.outcome.measurement.tflops_per_device
+    tflops = measurement.tflops_per_device
     peak = (
         _peaks()
         .get(str(trial.environment.get("device")), {})

@@ -46,6 +46,9 @@ class LauncherRunner:
 
         return run_processes(spec, folder, start, watch)
 
+    def prepare(self, spec: TrialSpec) -> None:
+        """Each trial starts anew."""
+
     def close(self) -> None:
         """Nothing is kept between trials."""
 

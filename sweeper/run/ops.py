@@ -47,6 +47,11 @@ def ensure_ops(builders: Sequence[str], *, accelerator: str, say: Say) -> None:
                 _build(folder, name, accelerator, say, f"{number}/{len(missing)}")
 
 
+def are_built(builders: Sequence[str]) -> bool:
+    """Whether a trial that needs these ops can start at once."""
+    return all(_is_built(extensions_dir(), name) for name in builders)
+
+
 def clear_stale_locks(folder: Path) -> list[Path]:
     """Removes the ``lock`` files of builds whose builder is dead; returns those removed.
 

@@ -15,6 +15,7 @@ from sweeper.core.outcome import (
     Measured,
     Outcome,
     OutOfMemory,
+    Stopped,
     TimedOut,
     Unsupported,
 )
@@ -57,7 +58,11 @@ def outcome_of(report: RanksReport, spec: TrialSpec) -> Outcome:
             if result is not None and result["kind"] == kind:
                 return _told(result, kind)
     if all(result is not None and result["kind"] == "measured" for result in report.results):
-        return Measured(measurement=_merged([r for r in report.results if r is not None], spec))
+        results = [r for r in report.results if r is not None]
+        measurement = _merged(results, spec)
+        if results[0].get("beaten"):
+            return Stopped(measurement=measurement, reason=_why_beaten(measurement, spec))
+        return Measured(measurement=measurement)
     # A rank that was told to end followed one that vanished, or the parent's own decision.
     silent = _ranks(report, lambda result: result is None) or _ranks(
         report, lambda result: result is not None and result["kind"] == "ended"
@@ -88,6 +93,14 @@ def _why_ended(report: RanksReport, spec: TrialSpec) -> str:
             " or 20 times the longest step)"
         )
     return f"not done after {spec.timeout_seconds:g} s (launch.timeout_seconds)"
+
+
+def _why_beaten(measurement: Measurement, spec: TrialSpec) -> str:
+    return (
+        f"clearly beaten after {len(measurement.step_seconds)} steps: an optimizer step takes about"
+        f" {measurement.median_step_seconds:.3g} s, the best one's at most"
+        f" {spec.beaten_step_seconds:.3g} s"
+    )
 
 
 def _told(result: Mapping[str, Any], kind: str) -> Outcome:

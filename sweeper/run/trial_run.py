@@ -41,6 +41,9 @@ class TrialRunner(Protocol):
     def run(self, spec: TrialSpec, folder: TrialFolder, watch: Watcher | None = None) -> Outcome:
         """``watch`` is called with rank 0's progress whenever it changes."""
 
+    def prepare(self, spec: TrialSpec) -> None:
+        """Begins what takes long before a first trial such as this one, and does not wait for it."""
+
     def close(self) -> None:
         """Ends what the runner keeps between trials."""
 

@@ -67,6 +67,15 @@ class WarmRunner:
             return self._fallback.run(spec, folder, watch)
         return outcome
 
+    def prepare(self, spec: TrialSpec) -> None:
+        """The forkserver loads torch and DeepSpeed while the study does something else."""
+        self._ensure_running(trial_environment(spec))
+
+    def _ensure_running(self, environment: Mapping[str, str]) -> None:
+        with _environment(environment):
+            self._context.set_forkserver_preload([PRELOAD])
+            forkserver.ensure_running()
+
     def close(self) -> None:
         """Ends the forkserver; it would also end with this process."""
         with contextlib.suppress(Exception):
@@ -75,9 +84,7 @@ class WarmRunner:
     def _start(
         self, spec: TrialSpec, folder: TrialFolder, environment: Mapping[str, str], port: int
     ) -> ForkedRanks:
-        with _environment(environment):
-            self._context.set_forkserver_preload([PRELOAD])
-            forkserver.ensure_running()
+        self._ensure_running(environment)
         ranks = []
         for rank in range(spec.ranks):
             parameters = {

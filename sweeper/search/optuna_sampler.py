@@ -1,47 +1,50 @@
-"""The door to Optuna: proposes points of a search space, and keeps what became of them."""
+"""Proposes points of a search space, and keeps in Optuna's study what became of them."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import json
 import random
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.samplers import BaseSampler, GridSampler
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
 
-from sweeper.core.outcome import Crashed, Infeasible, Measured, OutOfMemory, kind_of, reason_of
-from sweeper.core.space import Choice, Domain, IntRange, Point, SearchSpace
+from sweeper.core.objective import THROUGHPUT, Objective
+from sweeper.core.outcome import (
+    Crashed,
+    Infeasible,
+    Measured,
+    OutOfMemory,
+    kind_of,
+    measurement_of,
+    reason_of,
+)
+from sweeper.core.space import Identity, Point, SearchSpace, identity
 from sweeper.core.trial import Trial
-from sweeper.errors import UsageError
+from sweeper.search.guide import Guide, Result
+from sweeper.search.optuna_study import distribution_of, parsed, suggested, typed
 
 CONSTRAINT = "fits"
-# After so many known points in a row a finite space is searched for one that is not known.
-MAX_KNOWN_IN_A_ROW = 10
+# After so many known or unlikely points in a row a finite space is searched for one that is neither.
+MAX_PASSED_OVER = 10
 MAX_ENUMERATED = 100_000
 # How far a trial got before memory ran out grades how far off it is.
 _PHASE_VIOLATION = {"build": 1.0, "initialize": 0.75, "warm-up": 0.5, "measure": 0.25}
+# An earlier study's results, carried over to this one's baseline, are off by about so much (as a share).
+_EVIDENCE_ERROR = 0.1
 
 Extend = Callable[[optuna.trial.Trial], None]
 Acts = Callable[[str, Point], bool]
+Likelihood = Callable[[Point], float]
 
 
 def _always(name: str, point: Point) -> bool:
     return True
+
+
+def _surely(point: Point) -> float:
+    return 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,9 @@ class OptunaSampler:
     """``extend`` may suggest further parameters on a trial (the stock sweeper's custom_search_space).
 
     ``acts`` says whether a parameter does anything beside the part of a point that comes before it in
-    the space: where it does not, it is not sampled and is no part of the point.
+    the space: where it does not, it is not sampled and is no part of the point. ``likelihood`` says how
+    likely a point is to be legal and to fit: below one half it waits until there is nothing better.
+    With ``guided`` our own guide chooses the points, else the study's sampler.
     """
 
     def __init__(
@@ -67,31 +72,67 @@ class OptunaSampler:
         seed: int | None,
         extend: Extend | None = None,
         acts: Acts = _always,
+        likelihood: Likelihood = _surely,
+        objective: Objective = THROUGHPUT,
+        guided: bool = False,
     ) -> None:
         self._acts = acts
         self._space = space
         self._study = study
         self._extend = extend
+        self._likelihood = likelihood
+        self._objective = objective
         self._random = random.Random(seed)
-        self._distributions = {n: _distribution(d) for n, d in space.parameters.items()}
-        self._known: dict[str, Trial | None] = {}
+        self._distributions = {n: distribution_of(d) for n, d in space.parameters.items()}
+        self._known: dict[Identity, Trial | None] = {}
+        self._waiting: list[tuple[float, Point]] = []
+        self._evidence: list[tuple[list[Trial], str]] = []
+        self._replayed: set[Any] | None = None
         self._exhausted = False
+        self._guide: Guide | None = None
+        # A front has no single best to improve on, and a hook's parameters are not in the space.
+        if guided and extend is None and len(objective.directions) == 1:
+            self._guide = Guide(space, seed=seed, acting=self._acting, likelihood=likelihood)
+
+    @property
+    def why_nothing_is_left(self) -> str:
+        """Said when ``ask`` has returned None."""
+        if self._guide is not None and self._guide.why_nothing_is_left:
+            return self._guide.why_nothing_is_left
+        return "every candidate of the space has been tried"
 
     def ask(self) -> OptunaProposal | None:
         if not self._space.parameters and self._extend is None:
             return None  # nothing varies: the baseline is the only point
-        for _ in range(MAX_KNOWN_IN_A_ROW):
+        if self._guide is not None:
+            point = self._guide.choose(self._is_known)
+            return None if point is None else self.propose(point)
+        return self._ask_optuna()
+
+    def _ask_optuna(self) -> OptunaProposal | None:
+        for _ in range(MAX_PASSED_OVER):
             if self._exhausted:
                 return None
             proposal = self._ask()
-            if _identity(proposal.point) not in self._known:
-                return self._noted(proposal)
-            known = self._known[_identity(proposal.point)]
+            if not self._is_known(proposal.point):
+                chance = self._likelihood(proposal.point)
+                if chance == 0.0 or chance >= 0.5:
+                    return self._noted(
+                        proposal
+                    )  # one that cannot be run is told so, with its grade
+                self._waiting.append((chance, proposal.point))
+                self._noted(proposal)
+                self.give_up(proposal)
+                continue
+            known = self._known[identity(proposal.point)]
             if known is None:
                 self.give_up(proposal)
             else:
                 self.tell(proposal, known, repeat=True)
         unknown = self._unknown_point()
+        if unknown is None and self._waiting:
+            self._waiting.sort(key=lambda pair: pair[0])
+            unknown = self._waiting.pop()[1]
         return None if unknown is None else self.propose(unknown)
 
     def propose(self, point: Point) -> OptunaProposal:
@@ -99,12 +140,13 @@ class OptunaSampler:
         if not self._holds(point):
             return self._noted(OptunaProposal(point=point, trial=None))
         self._study.enqueue_trial(
-            {name: _parsed(self._space.parameters[name], text) for name, text in point.items()}
+            {name: parsed(self._space.parameters[name], text) for name, text in point.items()}
         )
         return self._noted(self._ask())
 
     def tell(self, proposal: OptunaProposal, trial: Trial, *, repeat: bool) -> None:
-        self._known[_identity(proposal.point)] = trial
+        self._known[identity(proposal.point)] = trial
+        self._learned(proposal.point, trial)
         asked = proposal.trial
         if asked is None:
             # Not a trial of Optuna's: one without parameters would leave its samplers no
@@ -117,44 +159,91 @@ class OptunaSampler:
         if isinstance(trial.outcome, Crashed):
             self._tell(asked, TrialState.FAIL)
             return
-        asked.set_constraint(CONSTRAINT, _violation(trial))
-        if isinstance(trial.outcome, Measured):
-            value = trial.outcome.measurement.tokens_per_second
-            self._tell(asked, TrialState.COMPLETE, value)
+        asked.set_constraint(CONSTRAINT, self._violation(trial))
+        measurement = measurement_of(trial.outcome)
+        if measurement is not None:
+            self._tell(asked, TrialState.COMPLETE, self._objective.values(measurement))
         else:
             self._tell(asked, TrialState.PRUNED)
 
     def replay(self, trial: Trial) -> None:
         """Makes Optuna know a trial that ended in an earlier run of the study."""
-        self._known[_identity(trial.point)] = trial
-        if trial.number in {
-            t.user_attrs.get("trial") for t in self._study.get_trials(deepcopy=False)
-        }:
+        self._known[identity(trial.point)] = trial
+        self._learned(trial.point, trial)
+        if self._replayed is None:
+            trials = self._study.get_trials(deepcopy=False)
+            self._replayed = {t.user_attrs.get("trial") for t in trials}
+        if trial.number in self._replayed:
             return
         if not self._holds(trial.point):
             self._study.set_user_attr("baseline", {"trial": trial.number, **_summary(trial)})
             return
-        self._add(trial, {"trial": trial.number})
+        measurement = measurement_of(trial.outcome)
+        values = None if measurement is None else self._objective.values(measurement)
+        self._add(trial, values, {"trial": trial.number})
 
-    def learn(self, trial: Trial, source: str) -> None:
-        """Takes a trial of another study as evidence: it is neither a result nor known here."""
-        if self._holds(trial.point) and isinstance(trial.outcome, Measured | OutOfMemory):
-            self._add(trial, {"evidence_from": source})
+    def learn(self, trials: list[Trial], source: str) -> None:
+        """Takes the trials of another study as evidence: they are neither results nor known here.
 
-    def _add(self, trial: Trial, attributes: dict[str, Any]) -> None:
+        They are told once this study has a baseline: what counts is what each gained over its own.
+        """
+        self._evidence.append((trials, source))
+
+    def give_up(self, proposal: OptunaProposal) -> None:
+        if proposal.trial is not None:
+            proposal.trial.set_user_attr("outcome", "not run")
+            self._tell(proposal.trial, TrialState.FAIL)
+
+    def _learned(self, point: Point, trial: Trial) -> None:
+        if trial.number == 0:
+            self._objective = self._objective.beside(trial)
+        if self._guide is not None and self._holds(point):
+            self._guide.learn(_result(point, trial, self._objective))
+        if trial.number == 0:
+            for trials, source in self._evidence:
+                self._take_evidence(trials, source, trial)
+            self._evidence = []
+
+    def _take_evidence(self, trials: list[Trial], source: str, baseline: Trial) -> None:
+        theirs = next((m for t in trials if (m := measurement_of(t.outcome)) is not None), None)
+        ours = measurement_of(baseline.outcome)
+        if theirs is None:
+            return
+        scale: tuple[float, ...] = tuple(1.0 for _ in self._objective.directions)
+        shift = 0.0
+        if ours is not None:
+            pairs = zip(self._objective.values(ours), self._objective.values(theirs), strict=True)
+            scale = tuple(own / other for own, other in pairs)
+            shift = self._objective.score(ours) - self._objective.score(theirs)
+        for trial in trials:
+            if not self._holds(trial.point):
+                continue
+            if isinstance(trial.outcome, OutOfMemory):
+                self._add(trial, None, {"evidence_from": source})
+            elif (m := measurement_of(trial.outcome)) is not None:
+                values = zip(self._objective.values(m), scale, strict=True)
+                self._add(trial, [v * s for v, s in values], {"evidence_from": source})
+                if self._guide is not None:
+                    self._guide.learn(
+                        Result(
+                            point=trial.point,
+                            score=self._objective.score(m) + shift,
+                            variance=_EVIDENCE_ERROR**2,
+                            is_evidence=True,
+                        )
+                    )
+
+    def _add(self, trial: Trial, values: Any, attributes: dict[str, Any]) -> None:
         crashed = isinstance(trial.outcome, Crashed)
-        measured = isinstance(trial.outcome, Measured)
-        state = TrialState.COMPLETE if measured else TrialState.PRUNED
+        state = TrialState.COMPLETE if values is not None else TrialState.PRUNED
         self._study.add_trial(
             create_trial(
                 state=TrialState.FAIL if crashed else state,
-                value=trial.outcome.measurement.tokens_per_second
-                if isinstance(trial.outcome, Measured)
-                else None,
-                params={n: _parsed(self._space.parameters[n], v) for n, v in trial.point.items()},
+                values=None if values is None else list(values),
+                params={n: parsed(self._space.parameters[n], v) for n, v in trial.point.items()},
                 distributions={name: self._distributions[name] for name in trial.point},
                 user_attrs={**attributes, **_summary(trial)},
-                constraints=None if crashed else {CONSTRAINT: _violation(trial)},
+                constraints=None if crashed else {CONSTRAINT: self._violation(trial)},
             )
         )
 
@@ -163,7 +252,7 @@ class OptunaSampler:
         parameters = self._space.parameters
         return (
             set(point) <= set(parameters)
-            and all(_contains(parameters[name], text) for name, text in point.items())
+            and all(parameters[name].holds(text) for name, text in point.items())
             and not any(self._acts(name, point) for name in parameters if name not in point)
         )
 
@@ -175,33 +264,28 @@ class OptunaSampler:
                 acting[name] = point[name]
         return acting
 
-    def give_up(self, proposal: OptunaProposal) -> None:
-        if proposal.trial is not None:
-            proposal.trial.set_user_attr("outcome", "interrupted")
-            self._tell(proposal.trial, TrialState.FAIL)
+    def _is_known(self, point: Point) -> bool:
+        return identity(point) in self._known
 
     def _ask(self) -> OptunaProposal:
         trial = self._study.ask()
         point: dict[str, str] = {}
         for name, domain in self._space.parameters.items():
             if self._acts(name, point):
-                point[name] = _typed(self._distributions[name], _suggested(trial, name, domain))
+                point[name] = typed(self._distributions[name], suggested(trial, name, domain))
         if self._extend is not None:
             self._extend(trial)
             more = {n: v for n, v in trial.params.items() if n not in self._distributions}
-            point |= {name: _typed(None, value) for name, value in more.items()}
+            point |= {name: typed(None, value) for name, value in more.items()}
         return OptunaProposal(point=point, trial=trial)
 
     def _noted(self, proposal: OptunaProposal) -> OptunaProposal:
-        self._known.setdefault(_identity(proposal.point), None)
+        self._known.setdefault(identity(proposal.point), None)
         return proposal
 
-    def _tell(
-        self, trial: optuna.trial.Trial | None, state: TrialState, value: float | None = None
-    ) -> None:
-        assert trial is not None
+    def _tell(self, trial: optuna.trial.Trial, state: TrialState, values: Any = None) -> None:
         try:
-            self._study.tell(trial, value, state=state)
+            self._study.tell(trial, values, state=state)
         except RuntimeError:
             # Grid and brute-force samplers call Study.stop() when they are through, which Optuna
             # refuses outside optimize(); the trial is stored all the same.
@@ -214,177 +298,41 @@ class OptunaSampler:
         if size is None or size > MAX_ENUMERATED or self._extend is not None:
             return None
         acting = map(self._acting, self._space.points())
-        unknown = [point for point in acting if _identity(point) not in self._known]
+        unknown = [point for point in acting if not self._is_known(point)]
         return self._random.choice(unknown) if unknown else None
 
-
-def open_study(
-    *,
-    space: SearchSpace,
-    sampler: Mapping[str, Any],
-    storage: str | None,
-    journal: Path,
-    study_name: str,
-    direction: str,
-    seed: int | None,
-) -> optuna.study.Study:
-    """The study in its storage: a URL, ``journal:PATH``, or the journal file where None.
-
-    Raises UsageError for a sampler or storage that cannot be had, and for a study of that name
-    which was made for another space.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if direction != "maximize":
-        raise UsageError(
-            f"hydra.sweeper.direction={direction}: the objective is tokens/s, and more is better; "
-            "type hydra.sweeper.direction=maximize"
-        )
-    opened = _storage(storage, journal)
-    built = _sampler(sampler, space, seed)
-    study = optuna.create_study(
-        storage=opened,
-        sampler=built,
-        study_name=study_name,
-        direction="maximize",
-        load_if_exists=True,
-    )
-    described = json.dumps({name: repr(domain) for name, domain in space.parameters.items()})
-    stored = study.user_attrs.get("space")
-    if stored is not None and stored != described:
-        raise UsageError(
-            f"the study {study_name} in {storage or journal} was made for another search space; "
-            "type hydra.sweeper.study_name=<a new name>"
-        )
-    study.set_user_attr("space", described)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        # Asked by a run that was killed; it is proposed again.
-        study.tell(trial.number, state=TrialState.FAIL)
-    return study
+    def _violation(self, trial: Trial) -> float:
+        """Optuna's convention: above 0 it does not fit or misses a floor, and the more the worse."""
+        outcome = trial.outcome
+        measurement = measurement_of(outcome)
+        if measurement is not None:
+            limit = trial.memory_limit_bytes
+            room = min(measurement.peak_bytes / limit - 1, 0.0) if limit else -1.0
+            shortfall = self._objective.shortfall(measurement)
+            return shortfall if shortfall > 0 else room
+        if isinstance(outcome, Infeasible):
+            return outcome.violation
+        if isinstance(outcome, OutOfMemory):
+            return _PHASE_VIOLATION.get(outcome.phase, 1.0)
+        return 1.0
 
 
-def load_study(storage: str | None, journal: Path, study_name: str) -> optuna.study.Study | None:
-    """An existing study; None where it is not there."""
-    if storage is None and not journal.exists():
-        return None
-    try:
-        return optuna.load_study(study_name=study_name, storage=_storage(storage, journal))
-    except KeyError:
-        return None
+def _result(point: Point, trial: Trial, objective: Objective) -> Result:
+    measurement = measurement_of(trial.outcome)
+    if measurement is None:
+        return Result(point=point, score=None)
+    # Of the median: its interval is about two standard deviations to either side.
+    spread = measurement.tokens_per_second_interval.relative_half_width / 2
+    if not isinstance(trial.outcome, Measured):
+        spread = max(spread, _EVIDENCE_ERROR / 2)  # stopped after a few steps
+    variance = spread**2 if objective.kind != "memory" else 0.0
+    return Result(point=point, score=objective.score(measurement), variance=variance)
 
 
-def importances(study: optuna.study.Study) -> dict[str, float]:
-    """Each parameter's share in how the measured throughputs differ; empty where it cannot be told."""
-    try:
-        with warnings.catch_warnings():
-            # Too few trials, or all alike: Optuna then makes all equal, which would look like a finding.
-            warnings.simplefilter("error", UserWarning)
-            return dict(optuna.importance.get_param_importances(study))
-    except (ValueError, RuntimeError, ImportError, UserWarning):
-        return {}  # too few measured trials, or nothing that varies
-
-
-def _storage(storage: str | None, journal: Path) -> BaseStorage:
-    if storage is None:
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(journal)))
-    if storage.startswith("journal:"):
-        return JournalStorage(JournalFileBackend(storage.removeprefix("journal:")))
-    try:
-        return optuna.storages.get_storage(storage)
-    except Exception as error:
-        raise UsageError(
-            f"hydra.sweeper.storage={storage}: {str(error).splitlines()[0]}; allowed are a database URL, "
-            "journal:PATH and null (a journal in the study's folder); "
-            "type for example hydra.sweeper.storage=sqlite:///study.db"
-        ) from error
-
-
-def _sampler(config: Mapping[str, Any], space: SearchSpace, seed: int | None) -> BaseSampler:
-    target = str(config.get("_target_", ""))
-    arguments = {name: value for name, value in config.items() if name != "_target_"}
-    module_name, _, class_name = target.rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module_name or "optuna.samplers"), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(
-            f"hydra.sweeper.sampler._target_={target}: no such sampler; type for example "
-            "hydra/sweeper/sampler=tpe, or hydra.sweeper.sampler._target_=optuna.samplers.TPESampler"
-        ) from error
-    if "seed" in inspect.signature(cls).parameters and arguments.get("seed") is None:
-        arguments["seed"] = seed
-    if cls is GridSampler and "search_space" not in arguments:
-        arguments["search_space"] = {
-            name: [_parsed(domain, text) for text in domain.points() or ()]
-            for name, domain in space.parameters.items()
-        }
-    try:
-        with warnings.catch_warnings():
-            # The user chose the sampler by name: that Optuna calls it experimental is no news here.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            built: BaseSampler = cls(**arguments)
-    except (TypeError, ValueError, ImportError) as error:
-        raise UsageError(
-            f"the sampler {target} cannot be made: {str(error).splitlines()[0]}; "
-            "type hydra/sweeper/sampler=tpe for the default one"
-        ) from error
-    return built
-
-
-def _distribution(domain: Domain) -> BaseDistribution:
-    if isinstance(domain, Choice):
-        return CategoricalDistribution(domain.values)
-    if isinstance(domain, IntRange):
-        return IntDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
-    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
-
-
-def _suggested(trial: optuna.trial.Trial, name: str, domain: Domain) -> Any:
-    if isinstance(domain, Choice):
-        return trial.suggest_categorical(name, domain.values)
-    if isinstance(domain, IntRange):
-        return trial.suggest_int(name, domain.low, domain.high, log=domain.log, step=domain.step)
-    return trial.suggest_float(name, domain.low, domain.high, log=domain.log, step=domain.step)
-
-
-def _parsed(domain: Domain, text: str) -> Any:
-    """The value that Optuna keeps for what is typed."""
-    if isinstance(domain, Choice):
-        return text
-    return int(text) if isinstance(domain, IntRange) else float(text)
-
-
-def _typed(distribution: BaseDistribution | None, value: Any) -> str:
-    if isinstance(distribution, CategoricalDistribution) or not isinstance(value, float):
-        return str(value)
-    return repr(value)
-
-
-def _contains(domain: Domain, text: str) -> bool:
-    points = domain.points()
-    return points is None or text in points
-
-
-def _identity(point: Point) -> str:
-    return json.dumps(dict(point), sort_keys=True)
-
-
-def _violation(trial: Trial) -> float:
-    """Optuna's convention: above 0 it does not fit, and the more the worse."""
-    outcome = trial.outcome
-    if isinstance(outcome, Measured):
-        limit = trial.memory_limit_bytes
-        return min(outcome.measurement.peak_bytes / limit - 1, 0.0) if limit else -1.0
-    if isinstance(outcome, Infeasible):
-        return outcome.violation
-    if isinstance(outcome, OutOfMemory):
-        return _PHASE_VIOLATION.get(outcome.phase, 1.0)
-    return 1.0
-
-
-def _summary(trial: Trial) -> dict[str, Any]:
+def _summary(trial: Trial) -> Mapping[str, Any]:
     """What a person sees of a trial in Optuna's own tools."""
-    if isinstance(trial.outcome, Measured):
-        measurement = trial.outcome.measurement
+    measurement = measurement_of(trial.outcome)
+    if measurement is not None:
         return {
             "outcome": kind_of(trial.outcome),
             "tokens_per_second": measurement.tokens_per_second,

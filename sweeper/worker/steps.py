@@ -64,6 +64,7 @@ class Steps:
         self._batch_number = 0
         self.losses: list[float] = []
         self.num_skipped = 0
+        self.was_beaten = False
 
     def warm_up(self, spec: TrialSpec) -> list[float]:
         """Steps until their time has settled: at least ``min_warmup_steps``, at most ``max_warmup_steps``."""
@@ -77,11 +78,16 @@ class Steps:
         return seconds
 
     def measure(self, spec: TrialSpec) -> list[float]:
-        """Steps until the median's interval is as narrow as asked, or a cap on steps or seconds is reached."""
+        """Steps until the median's interval is as narrow as asked, or a cap on steps or seconds is reached.
+
+        Or until even the fast end of the interval is too slow to matter.
+        """
         seconds: list[float] = []
         while len(seconds) < spec.max_steps:
-            if len(seconds) >= MIN_MEASURED_STEPS and _agreed(_is_enough(seconds, spec)):
-                break
+            if len(seconds) >= MIN_MEASURED_STEPS:
+                self.was_beaten = _agreed(_is_beaten(seconds, spec))
+                if self.was_beaten or _agreed(_is_enough(seconds, spec)):
+                    break
             self._progress.step(len(seconds) + 1, spec.max_steps)
             seconds.append(self._applied())
         return seconds
@@ -163,6 +169,11 @@ def _is_enough(seconds: list[float], spec: TrialSpec) -> bool:
         and interval.coverage >= 0.95
         and interval.relative_half_width <= spec.interval
     )
+
+
+def _is_beaten(seconds: list[float], spec: TrialSpec) -> bool:
+    limit = spec.beaten_step_seconds
+    return limit is not None and median_interval(seconds).low > limit
 
 
 def _agreed(condition: bool) -> bool:

@@ -58,12 +58,13 @@ def train(spec: TrialSpec, folder: TrialFolder, progress: Progress) -> dict[str,
         measured = steps.measure(spec)
         ledger.close("steady")
         progress.enter("break-down")
-        breakdown = steps.break_down(spec)
+        breakdown = {} if steps.was_beaten else steps.break_down(spec)
     except DivergedError as error:
         return {"kind": "diverged", "phase": progress.phase, "reason": str(error)}
     progress.enter("end")
     return {
         "kind": "measured",
+        "beaten": steps.was_beaten,
         "step_seconds": measured,
         "warmup_step_seconds": warmup,
         "breakdown_seconds": breakdown,

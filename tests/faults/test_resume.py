@@ -12,7 +12,7 @@ import pytest
 
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Infeasible
-from sweeper.search.optuna_sampler import load_study
+from sweeper.search.optuna_study import load_study
 from tests.support import environment
 
 STUDY = [sys.executable, "-m", "tests.faults.study_with_fake_worker"]

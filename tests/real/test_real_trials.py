@@ -221,7 +221,7 @@ def test_each_trial_that_ran_is_a_hydra_job_and_can_be_repeated_by_hand(study):
 
 
 def test_optunas_record_and_the_folders_agree(study):
-    from sweeper.search.optuna_sampler import load_study
+    from sweeper.search.optuna_study import load_study
 
     _, folder = study
     recorded = load_study(None, folder.journal, folder.path.name)

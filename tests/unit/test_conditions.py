@@ -12,7 +12,8 @@ from sweeper.hydra_edge.compose import Composer, options
 from sweeper.hydra_edge.conditions import Conditions, options_first
 from sweeper.hydra_edge.expressions import read
 from sweeper.places import conf_dir
-from sweeper.search.optuna_sampler import OptunaSampler, open_study
+from sweeper.search.optuna_sampler import OptunaSampler
+from sweeper.search.optuna_study import open_study
 from tests.support import MACHINE
 
 FIXED = ["+model=gpt2-nano", "hardware.ranks=2", "workload.global_batch_size=16"]
@@ -48,7 +49,7 @@ def test_what_is_sampled_acts_and_what_acts_is_sampled(hydra, tmp_path):
         storage=None,
         journal=tmp_path / "journal",
         study_name="full",
-        direction="maximize",
+        directions=["maximize"],
         seed=3,
     )
     conditions = Conditions(composer, space)

@@ -2,10 +2,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory
+from sweeper.core.objective import Objective
+from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, Stopped
 from sweeper.core.space import Choice, FloatRange, IntRange, SearchSpace
 from sweeper.errors import UsageError
-from sweeper.search.optuna_sampler import OptunaSampler, importances, load_study, open_study
+from sweeper.search.optuna_sampler import OptunaSampler
+from sweeper.search.optuna_study import importances, load_study, open_study
 from tests.support import measured, trial_of
 
 SPACE = SearchSpace(
@@ -14,14 +16,14 @@ SPACE = SearchSpace(
 TPE = {"_target_": "optuna.samplers.TPESampler"}
 
 
-def opened(tmp_path, *, space=SPACE, sampler=TPE, storage=None, direction="maximize", seed=1):
+def opened(tmp_path, *, space=SPACE, sampler=TPE, storage=None, directions=("maximize",), seed=1):
     return open_study(
         space=space,
         sampler=sampler,
         storage=storage,
         journal=tmp_path / "optuna.journal",
         study_name="test",
-        direction=direction,
+        directions=directions,
         seed=seed,
     )
 
@@ -129,7 +131,6 @@ def test_a_study_of_the_same_name_for_another_space_is_refused(tmp_path):
         ({"sampler": {"_target_": "optuna.samplers.NoSuch"}}, "no such sampler"),
         ({"sampler": {**TPE, "n_startup": 3}}, "cannot be made"),
         ({"storage": "nosuch://x"}, "hydra.sweeper.storage=nosuch://x"),
-        ({"direction": "minimize"}, "more is better"),
     ],
 )
 def test_a_sampler_or_storage_that_cannot_be_had_is_one_line(tmp_path, wrong, said):
@@ -137,6 +138,78 @@ def test_a_sampler_or_storage_that_cannot_be_had_is_one_line(tmp_path, wrong, sa
         opened(tmp_path, **wrong)
     assert "\n" not in str(error.value)
     assert "type" in str(error.value)
+
+
+def test_a_study_of_the_same_name_for_another_objective_is_refused(tmp_path):
+    opened(tmp_path)
+    with pytest.raises(UsageError, match="made for another objective; type"):
+        opened(tmp_path, directions=("minimize",))
+
+
+def tell(sampler, point, trial):
+    sampler.tell(sampler.propose(point), trial, repeat=False)
+
+
+POINT = {name: domain.points()[0] for name, domain in SPACE.parameters.items()}
+
+
+def test_a_stopped_trial_is_complete_with_its_estimate(tmp_path):
+    study = opened(tmp_path)
+    estimate = Stopped(measurement=measured(300.0).measurement, reason="clearly beaten")
+    tell(OptunaSampler(SPACE, study, seed=1), POINT, trial_of(3, estimate))
+    assert [300.0] == pytest.approx(study.trials[0].values)
+
+
+def test_what_is_to_be_small_is_told_as_it_is(tmp_path):
+    study = opened(tmp_path, directions=("minimize",))
+    memory = Objective(kind="memory", target_tokens=1e9)
+    tell(
+        OptunaSampler(SPACE, study, seed=1, objective=memory),
+        POINT,
+        trial_of(0, measured(peak_bytes=5 * 2**20)),
+    )
+    assert [5 * 2**20] == study.trials[0].values
+
+
+def test_a_missed_floor_is_a_constraint_above_zero(tmp_path):
+    study = opened(tmp_path, directions=("minimize",))
+    memory = Objective(kind="memory", target_tokens=1e9, throughput_floor=500.0)
+    tell(OptunaSampler(SPACE, study, seed=1, objective=memory), POINT, trial_of(0, measured(250.0)))
+    assert 1.0 == pytest.approx(study.trials[0].constraints["fits"])
+
+
+def test_what_probably_does_not_fit_is_asked_last(tmp_path):
+    unlikely = {name: domain.points()[-1] for name, domain in SPACE.parameters.items()}
+    for guided in (True, False):
+        sampler = OptunaSampler(
+            SPACE,
+            opened(tmp_path / str(guided)),
+            seed=1,
+            likelihood=lambda point: 0.3 if dict(point) == unlikely else 1.0,
+            guided=guided,
+        )
+        asked = []
+        while (proposal := sampler.ask()) is not None:
+            asked.append(dict(proposal.point))
+            sampler.tell(proposal, trial_of(len(asked), measured(100.0)), repeat=False)
+            if asked[-1] == unlikely:
+                break
+        assert SPACE.size == len(asked)
+
+
+def test_evidence_is_scaled_to_this_studys_baseline_and_is_no_result(tmp_path):
+    study = opened(tmp_path)
+    sampler = OptunaSampler(SPACE, study, seed=1, guided=True)
+    other = {name: domain.points()[-1] for name, domain in SPACE.parameters.items()}
+    earlier = [
+        trial_of(0, measured(1000.0), point=POINT),
+        trial_of(1, measured(3000.0), point=other),
+    ]
+    sampler.learn(earlier, "results/earlier")
+    tell(sampler, POINT, trial_of(0, measured(100.0)))
+    evidence = [t for t in study.trials if "evidence_from" in t.user_attrs]
+    assert [[100.0], [300.0]] == [pytest.approx(t.values) for t in evidence]
+    assert other == sampler.ask().point  # what gained most there is tried first here
 
 
 def test_importances_are_empty_where_there_is_nothing_to_compare(tmp_path):

@@ -96,6 +96,18 @@ def test_a_rank_on_the_cpu_always_has_a_limit_and_takes_its_share():
     assert 3 * 2**30 == asked.memory_limit_bytes
 
 
+def test_a_device_that_is_said_to_be_small_is_a_limit_unless_one_is_asked_for():
+    small = {"hardware.device_memory": "3GiB", "hardware.accelerator": "cuda"}
+    assert 3 * 2**30 == plan(nano(**small), MACHINE).ready.memory_limit_bytes
+    both = plan(nano(**small, **{"hardware.memory_limit": "2GiB"}), MACHINE).ready
+    assert 2 * 2**30 == both.memory_limit_bytes
+
+
+def test_the_device_is_in_the_key_only_where_it_is_described():
+    assert "device_memory" not in plan(nano(), MACHINE).key
+    assert "device_memory" in plan(nano(**{"hardware.device_memory": "3GiB"}), MACHINE).key
+
+
 def test_a_specification_survives_json():
     spec = plan(nano(**{"zero.stage": 3, "offload.optimizer": "cpu"}), MACHINE).ready
     assert spec == TrialSpec.from_json(json.loads(json.dumps(spec.to_json())))

@@ -1,17 +1,21 @@
 import os
 import subprocess
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import yaml
 
 from sweeper.core.exported import exported_layout
+from sweeper.core.finalists import Contest, judge
 from sweeper.core.folder import StudyFolder, write_json
-from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory
+from sweeper.core.objective import Objective
+from sweeper.core.outcome import Crashed, Infeasible, Measured, OutOfMemory, Stopped
+from sweeper.core.standing import standing
 from sweeper.errors import UsageError
 from sweeper.report.build import build_report
 from sweeper.report.figures import pareto_front
-from sweeper.report.markdown import verdict
+from sweeper.report.verdict import verdict
 from sweeper.run.launch import STEADY_ALLOCATOR
 from tests.support import measured, trial_of
 
@@ -95,18 +99,77 @@ def test_a_folder_without_a_trial_is_one_line(tmp_path):
 
 def test_a_gain_within_the_noise_is_called_that():
     close = [trial_of(0, measured(100.0, spread=0.1)), trial_of(1, measured(103.0, spread=0.1))]
-    assert "within the noise" in verdict(close)
-    assert "within the noise" not in verdict(TRIALS)
+    assert "within the noise" in verdict(standing(close))
+    assert "within the noise" not in verdict(standing(TRIALS))
 
 
 def test_a_baseline_that_wins_is_called_the_fastest():
     trials = [trial_of(0, measured(300.0)), *TRIALS[1:]]
-    assert "your own options (trial 0) were the fastest of 3 measured" in verdict(trials)
+    assert "your own options (trial 0) were the fastest of 3 measured" in verdict(standing(trials))
 
 
 def test_a_baseline_that_was_not_measured_gives_no_gain():
     trials = [trial_of(0, Infeasible(rule="r", reason="no")), *TRIALS[1:]]
-    assert "the baseline (trial 0) is infeasible" in verdict(trials)
+    assert "the baseline (trial 0) is infeasible" in verdict(standing(trials))
+
+
+def objective(kind, **more):
+    return Objective(kind=kind, target_tokens=1e9, **more)
+
+
+def test_the_verdict_says_what_the_study_was_after():
+    trials = [
+        trial_of(0, measured(1000.0, peak_bytes=4 * 2**30)),
+        trial_of(1, measured(1100.0, peak_bytes=2 * 2**30)),
+        trial_of(2, measured(2000.0, peak_bytes=8 * 2**30)),
+    ]
+    least = verdict(standing(trials, objective("memory")))
+    assert "trial 1 needs the least memory at 1,000 tokens/s or more" in least
+    assert "0.50 times its 4.00 GiB" in least
+    fast = verdict(standing(trials, objective("pareto")))
+    assert "trial 2 is the fastest of the Pareto front" in fast
+    cost = verdict(standing(trials, objective("cost", price_per_device_hour=2.0)))
+    assert "trial 2 is the cheapest" in cost
+    assert "1e+09 tokens take 139 h, and cost 278 on 1 ranks" in cost
+
+
+def test_the_verdict_is_that_of_the_finals_with_their_interval():
+    contest = Contest(finalists=(1, 2), baseline=0)
+    rounds = [
+        {0: measured(100.0 + n), 1: measured(150.0 + n), 2: measured(200.0 + 2 * n)}
+        for n in range(3)
+    ]
+    trials = [trial_of(n, measured(v)) for n, v in enumerate((100.0, 300.0, 200.0))]
+    how = standing(trials, finals=judge(contest, rounds))
+    assert 2 == how.winner.number  # though trial 1 looked faster in the search
+    said = verdict(how)
+    assert "trial 2 is the fastest: 202 tokens/s" in said
+    assert "times the baseline's tokens/s (95 % interval)" in said
+    assert "not beyond doubt" not in said
+
+
+def test_a_tie_of_the_finals_is_told_as_one():
+    contest = Contest(finalists=(1,), baseline=0)
+    rounds = [
+        {0: measured(100.0 + 9 * (n % 2)), 1: measured(104.0 - 9 * (n % 2))} for n in range(6)
+    ]
+    trials = [trial_of(0, measured(100.0, peak_bytes=2**31)), trial_of(1, measured(104.0))]
+    result = judge(contest, [{n: with_peak(o, n) for n, o in r.items()} for r in rounds])
+    assert "a tie with the baseline itself" in verdict(standing(trials, finals=result))
+
+
+def with_peak(outcome, number):
+    peak = 2**31 if number == 0 else 2**30
+    return Measured(measurement=replace(outcome.measurement, peak_host_resident_bytes=peak))
+
+
+def test_a_stopped_trial_is_in_the_ranking_with_its_estimate_and_no_failure(tmp_path):
+    stopped = Stopped(measurement=measured(50.0).measurement, reason="clearly beaten")
+    folder = study_of(tmp_path, [trial_of(0, measured(100.0)), trial_of(1, stopped)])
+    build_report(folder)
+    text = folder.report.read_text()
+    assert "1 (stopped early: beaten)" in text
+    assert "What was not measured" not in text
 
 
 SPREAD = {

@@ -26,6 +26,7 @@ def test_settings_flatten_to_what_is_typed():
         ("batch.micro_size", 0, "batch.micro_size=0: must be at least 1"),
         ("precision.mode", "fp8", "precision.mode=fp8: allowed are fp32, bf16, fp16"),
         ("hardware.memory_limit", "lots", "hardware.memory_limit=lots: not a size"),
+        ("hardware.device_memory", "big", "hardware.device_memory=big: not a size"),
         ("optimizer.lr", -1.0, "optimizer.lr=-1.0: must be at least 0"),
     ],
 )

@@ -1,9 +1,12 @@
 import pytest
 
+from sweeper.core.equivalence import best_trial
+from sweeper.core.objective import Objective
 from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory
 from sweeper.core.space import Choice, SearchSpace
 from sweeper.core.study import Budget, Study
-from sweeper.search.optuna_sampler import OptunaSampler, open_study
+from sweeper.search.optuna_sampler import OptunaSampler
+from sweeper.search.optuna_study import open_study
 from tests.support import FakeRunner, measured, plan_of_point
 
 SPACE = SearchSpace(
@@ -35,7 +38,7 @@ def study(runner, *, tmp_path, trials=12, seed=1, clock=lambda: 0.0, **budget):
             storage=None,
             journal=tmp_path / "journal",
             study_name="test",
-            direction="maximize",
+            directions=["maximize"],
             seed=seed,
         ),
         seed=seed,
@@ -153,3 +156,69 @@ def test_a_baseline_outside_the_space_is_run_and_the_study_goes_on(tmp_path):
     assert {"batch.micro_size": "8"} == runner.run_points[0]
     assert 5 == len(runner.run_points)
     assert not result.broken
+
+
+def objective(kind, **more):
+    return Objective(kind=kind, target_tokens=1e9, **more)
+
+
+class NotingRunner(FakeRunner):
+    """Notes the step time at which each trial would be given up."""
+
+    def __init__(self, answer):
+        super().__init__(answer)
+        self.beaten_at = []
+
+    def run(self, number, point, planned):
+        self.beaten_at.append(getattr(planned.ready, "beaten_step_seconds", None))
+        return super().run(number, point, planned)
+
+
+def test_a_trial_is_told_at_which_step_time_it_is_clearly_beaten(tmp_path):
+    runner = NotingRunner(lambda p: measured(100.0 if len(runner.run_points) == 1 else 200.0))
+    study(runner, tmp_path=tmp_path, trials=3).run(BASELINE)
+    step = measured(100.0).measurement.median_step_seconds
+    told = [seconds for seconds in runner.beaten_at if seconds is not None]
+    assert runner.beaten_at[0] is None  # nothing beats the baseline yet
+    assert [step * 1.05, step / 2 * 1.05] == pytest.approx(told[:2])
+
+
+def test_a_trial_that_trains_differently_beats_nobody(tmp_path):
+    def answer(point):
+        if len(runner.run_points) == 1:
+            return measured(100.0)
+        return measured(9000.0, losses=(1.0, 2.0, 3.0, 4.0))
+
+    runner = NotingRunner(answer)
+    study(runner, tmp_path=tmp_path, trials=3).run(BASELINE)
+    told = [seconds for seconds in runner.beaten_at if seconds is not None]
+    assert told[-1] == pytest.approx(measured(100.0).measurement.median_step_seconds * 1.05)
+
+
+def test_patience_ends_a_study_that_finds_nothing_better(tmp_path):
+    runner = FakeRunner(lambda p: measured(100.0))
+    result = study(runner, tmp_path=tmp_path, trials=100, patience=6).run(BASELINE)
+    assert 7 == len(runner.run_points)  # the baseline and six that were no better
+    assert "no improvement in 6 trials" in result.stop_reason
+
+
+def test_seeds_come_after_the_baseline_and_before_the_samplers_own(tmp_path):
+    first = {**BASELINE, "batch.micro_size": "4"}
+    second = {**BASELINE, "batch.micro_size": "2"}
+    runner = FakeRunner(speed)
+    made = study(runner, tmp_path=tmp_path, trials=4)
+    made._seeds = lambda: [first, BASELINE, second]  # the baseline has been run already
+    made.run(BASELINE)
+    assert [BASELINE, first, second] == runner.run_points[:3]
+    assert 4 == len(runner.run_points)
+
+
+def test_what_the_objective_prefers_is_what_a_study_ends_with(tmp_path):
+    def answer(point):
+        micro = int(point["batch.micro_size"])
+        return measured(100.0 * micro, peak_bytes=micro * 2**30)
+
+    result = study(FakeRunner(answer), tmp_path=tmp_path, trials=1000).run(BASELINE)
+    assert 4 * 2**30 == best_trial(result.trials).outcome.measurement.peak_bytes
+    memory = objective("memory", throughput_floor=150.0)
+    assert 2 * 2**30 == best_trial(result.trials, memory).outcome.measurement.peak_bytes

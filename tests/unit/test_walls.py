@@ -15,7 +15,7 @@ FREE = {"errors", "places", "terminal", "factory_signature", "cli", "__init__", 
 DOORS = {
     "torch": ["sweeper/worker/", "models/"],
     "deepspeed": ["sweeper/worker/"],
-    "optuna": ["sweeper/search/optuna_sampler.py"],
+    "optuna": ["sweeper/search/"],
     "hydra": ["sweeper/hydra_edge/", "hydra_plugins/"],
     "omegaconf": ["sweeper/hydra_edge/", "hydra_plugins/"],
     "pandas": ["sweeper/report/"],

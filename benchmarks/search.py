@@ -1,0 +1,288 @@
+"""How soon a search finds the best of a grid: replays of recorded trials, through the same ``Study``.
+
+Four searches on each published grid, 20 seeds: ours; Optuna's TPE told the stock way (what cannot run
+is run and told as FAIL, no seeds, no plan in front); points at random; points in the grid's order. The
+truth of a point is the median of its passes; a replayed trial answers with one of them, drawn by seed.
+``python -m benchmarks.search [NAME ...]``
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import optuna
+
+from benchmarks.grids import GRIDS, MACHINE, Grid, Recorded
+from benchmarks.setting import publish
+from sweeper.core.measurement import Measurement
+from sweeper.core.outcome import Crashed, Measured, Outcome, Stopped
+from sweeper.core.plan import Plan, specification
+from sweeper.core.seeds import seeds
+from sweeper.core.space import Point, as_overrides
+from sweeper.core.spec import TrialSpec
+from sweeper.core.statistics import median_interval
+from sweeper.core.study import Budget, Proposal, Study
+from sweeper.core.trial import Trial
+from sweeper.search.optuna_sampler import OptunaSampler
+
+NUM_SEEDS = 20
+NUM_SEED_TRIALS = 5
+CHECKPOINTS = (10, 20, 30)
+MAX_SHARE = 0.3  # of the points, after which a replay ends
+MIN_STEPS = 3  # before a trial may be stopped, as in the worker
+_NEVER = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Tokens/s by the key of the work, and every pass that was recorded of it."""
+
+    tokens_per_second: dict[str, float]
+    passes: dict[str, list[Recorded]]
+
+    @property
+    def best(self) -> float:
+        return max(self.tokens_per_second.values())
+
+
+def truth_of(grid: Grid) -> Truth:
+    """From the grid's CSV."""
+    passes: dict[str, list[Recorded]] = {}
+    for row in grid.recorded():
+        passes.setdefault(grid.plan(row.point).key, []).append(row)
+    medians = {
+        key: statistics.median(
+            row.outcome.measurement.tokens_per_second
+            for row in rows
+            if isinstance(row.outcome, Measured)
+        )
+        for key, rows in passes.items()
+    }
+    return Truth(medians, passes)
+
+
+class ReplayRunner:
+    """Answers with what was recorded; what was never legal is what DeepSpeed makes of it: a crash."""
+
+    def __init__(self, truth: Truth, seed: int) -> None:
+        self._truth = truth
+        self._random = random.Random(seed)
+        self.visited: list[str] = []
+
+    def run(self, number: int, point: Point, plan: Plan) -> Trial:
+        """One recorded trial, ended early where the incumbent says so."""
+        outcome: Outcome = Crashed(reason="refused by DeepSpeed", evidence="", exit_code=1)
+        if isinstance(plan.ready, TrialSpec):
+            self.visited.append(plan.key)
+            if plan.key in self._truth.passes:
+                recorded = self._random.choice(self._truth.passes[plan.key]).outcome
+                outcome = _raced(recorded, plan.ready.beaten_step_seconds)
+        else:
+            outcome = plan.ready
+        return Trial(
+            number=number,
+            key=plan.key,
+            point=dict(point),
+            overrides=as_overrides(point),
+            settings=plan.settings.flat(),
+            notes=(),
+            memory_limit_bytes=MACHINE.host_memory_bytes,
+            outcome=outcome,
+            started_at=0.0,
+            wall_seconds=0.0,
+            environment={},
+        )
+
+
+def _raced(outcome: Outcome, beaten_step_seconds: float | None) -> Outcome:
+    if not isinstance(outcome, Measured) or beaten_step_seconds is None:
+        return outcome
+    steps = outcome.measurement.step_seconds
+    for count in range(MIN_STEPS, len(steps)):
+        if median_interval(steps[:count]).low > beaten_step_seconds:
+            few: Measurement = replace(outcome.measurement, step_seconds=steps[:count])
+            return Stopped(measurement=few, reason="clearly beaten")
+    return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A proposal of the simple samplers."""
+
+    point: Point
+    trial: optuna.trial.Trial | None = None
+
+
+class InOrder:
+    """Points one after the other: in the grid's order, or shuffled."""
+
+    why_nothing_is_left = "all have been tried"
+
+    def __init__(self, points: Iterator[Point]) -> None:
+        self._points = points
+
+    def ask(self) -> Asked | None:
+        """The next one."""
+        return next((Asked(point) for point in self._points), None)
+
+    def propose(self, point: Point) -> Asked:
+        """A point that the study wants."""
+        return Asked(point)
+
+    def tell(self, proposal: Proposal, trial: Trial, *, repeat: bool) -> None:
+        """Learns nothing."""
+
+    def give_up(self, proposal: Proposal) -> None:
+        """Forgets nothing."""
+
+
+class StockTPE:
+    """Optuna's TPE with its defaults: what failed is told as FAIL, and every parameter is sampled."""
+
+    why_nothing_is_left = "it never ends"
+
+    def __init__(self, grid: Grid, seed: int) -> None:
+        sampler = optuna.samplers.TPESampler(seed=seed)
+        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        self._values = {n: d.points() or () for n, d in grid.space.parameters.items()}
+
+    def ask(self) -> Asked:
+        """Whatever TPE suggests, repeats included."""
+        trial = self._study.ask()
+        point = {n: trial.suggest_categorical(n, values) for n, values in self._values.items()}
+        return Asked(point, trial)
+
+    def propose(self, point: Point) -> Asked:
+        """A point that the study wants."""
+        self._study.enqueue_trial(dict(point))
+        return self.ask()
+
+    def tell(self, proposal: Asked, trial: Trial, *, repeat: bool) -> None:
+        """The stock way."""
+        assert proposal.trial is not None
+        if isinstance(trial.outcome, Measured):
+            value = trial.outcome.measurement.tokens_per_second
+            self._study.tell(proposal.trial, value)
+        else:
+            self._study.tell(proposal.trial, state=optuna.trial.TrialState.FAIL)
+
+    def give_up(self, proposal: Asked) -> None:
+        """Not needed here."""
+
+
+def ours(grid: Grid, runner: ReplayRunner, seed: int, trials: int) -> Study:
+    """As ``hydra/sweeper=optuna`` makes it."""
+
+    def likelihood(point: Point) -> float:
+        return float(isinstance(grid.plan(point).ready, TrialSpec))
+
+    sampler = OptunaSampler(
+        grid.space,
+        optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed)),
+        seed=seed,
+        acts=grid.acts,
+        likelihood=likelihood,
+        guided=True,
+    )
+    return Study(
+        sampler=sampler,
+        plan=grid.plan,
+        runner=runner,
+        budget=Budget(trials=trials, crashes_in_a_row=_NEVER),
+        clock=lambda: 0.0,
+        seeds=lambda: seeds(
+            grid.space, grid.baseline, likelihood=likelihood, count=NUM_SEED_TRIALS
+        ),
+    )
+
+
+def _unplanned(grid: Grid) -> Callable[[Point], Plan]:
+    """What cannot run is started all the same."""
+
+    def plan(point: Point) -> Plan:
+        planned = grid.plan(point)
+        return replace(planned, ready=specification(planned.settings, MACHINE))
+
+    return plan
+
+
+def stock(grid: Grid, runner: ReplayRunner, seed: int, trials: int) -> Study:
+    """Optuna's TPE told the stock way."""
+    return _simple(StockTPE(grid, seed), _unplanned(grid), runner, trials)
+
+
+def at_random(grid: Grid, runner: ReplayRunner, seed: int, trials: int) -> Study:
+    """Legal points, shuffled."""
+    points = list(grid.space.points())
+    random.Random(seed).shuffle(points)
+    return _simple(InOrder(iter(points)), grid.plan, runner, trials)
+
+
+def in_order(grid: Grid, runner: ReplayRunner, seed: int, trials: int) -> Study:
+    """Legal points as Hydra's own sweeper takes them."""
+    return _simple(InOrder(grid.space.points()), grid.plan, runner, trials)
+
+
+def _simple(sampler: object, plan: Callable[[Point], Plan], runner: ReplayRunner, n: int) -> Study:
+    return Study(
+        sampler=sampler,  # type: ignore[arg-type]
+        plan=plan,
+        runner=runner,
+        budget=Budget(trials=n, crashes_in_a_row=_NEVER),
+        clock=lambda: 0.0,
+    )
+
+
+SEARCHES = {"ours": ours, "stock TPE": stock, "random": at_random, "grid order": in_order}
+
+
+def regrets(grid: Grid, truth: Truth, search: str, seed: int) -> list[float]:
+    """After each trial: how far the best one so far is below the grid's best, as a share."""
+    trials = math.ceil(max(MAX_SHARE * len(truth.passes), max(CHECKPOINTS)))
+    runner = ReplayRunner(truth, seed)
+    SEARCHES[search](grid, runner, seed, trials).run(grid.baseline)
+    reached = (truth.tokens_per_second.get(key, 0.0) for key in runner.visited)
+    curve = [1 - best / truth.best for best in itertools.accumulate(reached, max)]
+    return curve + curve[-1:] * (trials - len(curve))
+
+
+def main(names: list[str]) -> None:
+    """Replays, prints a table, writes results/published/search.json."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    document: dict[str, object] = {}
+    for name in names:
+        grid = GRIDS[name]
+        truth = truth_of(grid)
+        size = len(truth.passes)
+        print(f"\n{name}: {size} legal points, best {truth.best:,.0f} tokens/s")
+        head = "  ".join(f"regret at {n}" for n in CHECKPOINTS)
+        print(f"{'search':>12}  {head}  trials to 5 %, 2 %  (share of the points)")
+        document[name] = {"points": size, "best_tokens_per_second": truth.best}
+        for search in SEARCHES:
+            curves = [regrets(grid, truth, search, seed) for seed in range(NUM_SEEDS)]
+            document[name][search] = [  # type: ignore[index]
+                [round(regret, 4) for regret in curve] for curve in curves
+            ]
+            at = [statistics.median(curve[n - 1] for curve in curves) for n in CHECKPOINTS]
+            to = [
+                statistics.median(_trials_to(curve, level) for curve in curves)
+                for level in (0.05, 0.02)
+            ]
+            shown = "  ".join(f"{100 * regret:>10.1f}%" for regret in at)
+            print(f"{search:>12} {shown}   {to[0]:g}, {to[1]:g}  ({to[1] / size:.1%})", flush=True)
+    path = publish("search", {"seeds": NUM_SEEDS, "median_over_seeds_of": document}, {})
+    print(f"\nraw results: {path}")
+
+
+def _trials_to(curve: list[float], level: float) -> int:
+    return next((n for n, regret in enumerate(curve, 1) if regret <= level), len(curve) + 1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or [name for name, grid in GRIDS.items() if grid.csv.exists()])

@@ -1,0 +1,241 @@
+"""The best few of a study, measured again in turns until one is clearly ahead, or a tie."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from sweeper.core.equivalence import ranking
+from sweeper.core.objective import THROUGHPUT, Objective
+from sweeper.core.outcome import Measured, Outcome, kind_of, reason_of
+from sweeper.core.ratios import Ratio, is_above_zero, ratio_of
+from sweeper.core.trial import Trial
+
+# Of a hundred contests so many may name a winner that is not the fastest.
+WRONG_WINNERS = 0.05
+# A difference of memory that is smaller than this does not decide a tie.
+SAME_MEMORY = 0.01
+
+# By trial number, what became of each that took part.
+Round: TypeAlias = Mapping[int, Outcome]
+Measure: TypeAlias = Callable[[int, int], Outcome]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """Who takes part, by trial number; the baseline too, where it could be measured at all."""
+
+    finalists: tuple[int, ...]
+    baseline: int | None
+    min_rounds: int = 3
+    max_rounds: int = 6
+
+    @property
+    def entrants(self) -> tuple[int, ...]:
+        first = () if self.baseline is None else (self.baseline,)
+        return tuple(dict.fromkeys([*first, *self.finalists]))
+
+    @property
+    def error(self) -> float:
+        """Of one comparison: all looks at all rivals share ``WRONG_WINNERS`` (Bonferroni)."""
+        looks = self.max_rounds - self.min_rounds + 1
+        rivals = max(len(self.entrants) - 1, 1)
+        return min(WRONG_WINNERS / 2, WRONG_WINNERS / (looks * rivals))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinalistsResult:
+    """``gain`` is the winner's throughput over the baseline's, ``lead`` over the runner-up's.
+
+    No winner where every finalist failed. ``failed`` has the reason of each that did so once.
+    """
+
+    winner: int | None
+    baseline: int | None
+    tied_with: tuple[int, ...]
+    runner_up: int | None
+    failed: Mapping[int, str]
+    rounds: tuple[Round, ...]
+    gain: Ratio | None
+    lead: Ratio | None
+    stop_reason: str
+
+
+def finalists_of(
+    trials: Sequence[Trial], k: int, objective: Objective = THROUGHPUT
+) -> tuple[int, ...]:
+    """The numbers of the ``k`` best of the search, the best first; none that trains differently."""
+    return tuple(trial.number for trial in ranking(trials, objective)[:k])
+
+
+def play(contest: Contest, measure: Measure, recorded: Sequence[Round] = ()) -> FinalistsResult:
+    """``measure`` takes a trial's number and the round's, from 1; ``recorded`` is not run again."""
+    rounds = complete_rounds(contest, recorded)
+    while why_stop(contest, rounds) is None:
+        number = len(rounds) + 1
+        rounds.append({n: measure(n, number) for n in turns(contest, rounds)})
+    return judge(contest, rounds)
+
+
+def complete_rounds(contest: Contest, recorded: Sequence[Round]) -> list[Round]:
+    """Those of ``recorded`` that belong to the contest.
+
+    A round that lacks somebody was interrupted: it is run anew, with all that follows, since only
+    what was measured in turns shares its conditions.
+    """
+    rounds: list[Round] = []
+    for found in recorded:
+        due = turns(contest, rounds)
+        if why_stop(contest, rounds) is not None or not set(due) <= set(found):
+            break
+        rounds.append({number: found[number] for number in due})
+    return rounds
+
+
+def turns(contest: Contest, rounds: Sequence[Round]) -> tuple[int, ...]:
+    """Who is measured in the next round, in order: every other round goes backwards (ABBA).
+
+    What drifts steadily then weighs on all alike. Who is clearly behind sits out, but for the
+    baseline: the gain needs it.
+    """
+    able = _able(contest, rounds)
+    behind = _behind(contest, rounds)
+    due = [n for n in able if n == contest.baseline or n not in behind]
+    return tuple(due if len(rounds) % 2 == 0 else reversed(due))
+
+
+def why_stop(contest: Contest, rounds: Sequence[Round]) -> str | None:
+    """None while another round can tell more."""
+    able = _able(contest, rounds)
+    if not able:
+        return "every finalist failed"
+    if len(able) == 1:
+        return "there is nothing to compare with" if not rounds else "all others failed"
+    if len(rounds) < contest.min_rounds:
+        return None
+    if len(_behind(contest, rounds)) == len(able) - 1:
+        return f"the lead was clear after {len(rounds)} rounds"
+    if len(rounds) >= contest.max_rounds:
+        return f"{len(rounds)} rounds were run, the most that are allowed"
+    return None
+
+
+def judge(contest: Contest, rounds: Sequence[Round]) -> FinalistsResult:
+    """What the rounds say; nothing that the search measured is used."""
+    able, behind = _able(contest, rounds), _behind(contest, rounds)
+    tied = [n for n in able if n not in behind]
+    winner = _frugal(tied, contest, rounds)
+    rivals = [n for n in able if n != winner]
+    runner_up = _leader(rivals, contest, rounds)
+    return FinalistsResult(
+        winner=winner,
+        baseline=contest.baseline,
+        tied_with=tuple(n for n in tied if n != winner),
+        runner_up=runner_up,
+        failed=_failed(contest, rounds),
+        rounds=tuple(rounds),
+        gain=None
+        if winner == contest.baseline
+        else throughput_ratio(rounds, winner, contest.baseline),
+        lead=throughput_ratio(rounds, winner, runner_up),
+        stop_reason=why_stop(contest, rounds) or "it was interrupted",
+    )
+
+
+def throughput_ratio(rounds: Sequence[Round], one: int | None, other: int | None) -> Ratio | None:
+    """``one``'s throughput over ``other``'s, from the rounds in which both were measured."""
+    if one is None or other is None:
+        return None
+    return ratio_of(_differences(rounds, one, other))
+
+
+def measurements(rounds: Sequence[Round], number: int) -> Iterator[Measured]:
+    """Those of one trial, round by round."""
+    for found in rounds:
+        outcome = found.get(number)
+        if isinstance(outcome, Measured):
+            yield outcome
+
+
+def median_tokens_per_second(rounds: Sequence[Round], number: int) -> float | None:
+    """Over the steps of all rounds together."""
+    rates = [
+        m.measurement.tokens_per_step / seconds
+        for m in measurements(rounds, number)
+        for seconds in m.measurement.step_seconds
+    ]
+    return statistics.median(rates) if rates else None
+
+
+def peak_bytes(rounds: Sequence[Round], number: int) -> int | None:
+    """The largest of all rounds."""
+    return max((m.measurement.peak_bytes for m in measurements(rounds, number)), default=None)
+
+
+def _failed(contest: Contest, rounds: Sequence[Round]) -> dict[int, str]:
+    """A configuration that fails once in a while must not win."""
+    return {
+        n: f"{kind_of(outcome)} in round {number}: {reason_of(outcome)}"
+        for number, found in reversed(list(enumerate(rounds, start=1)))
+        for n, outcome in found.items()
+        if n in contest.entrants and not isinstance(outcome, Measured)
+    }
+
+
+def _able(contest: Contest, rounds: Sequence[Round]) -> list[int]:
+    failed = _failed(contest, rounds)
+    return [n for n in contest.entrants if n not in failed]
+
+
+def _behind(contest: Contest, rounds: Sequence[Round]) -> set[int]:
+    """Those whose distance to the leader is no chance."""
+    able = _able(contest, rounds)
+    leader = _leader(able, contest, rounds)
+    if leader is None or len(rounds) < contest.min_rounds:
+        return set()
+    return {
+        n
+        for n in able
+        if n != leader and is_above_zero(_differences(rounds, leader, n), error=contest.error)
+    }
+
+
+def _leader(among: Sequence[int], contest: Contest, rounds: Sequence[Round]) -> int | None:
+    """The fastest; of equals the first. None where nobody was measured."""
+    reference = _reference(contest, rounds)
+    scores = {n: _score(rounds, n, reference) for n in among if any(measurements(rounds, n))}
+    return max(scores, key=scores.__getitem__) if scores else among[0] if among else None
+
+
+def _reference(contest: Contest, rounds: Sequence[Round]) -> int | None:
+    """Somebody who was measured in every round, the baseline before others."""
+    always = (n for n in contest.entrants if all(isinstance(r.get(n), Measured) for r in rounds))
+    return next(always, None)
+
+
+def _score(rounds: Sequence[Round], number: int, reference: int | None) -> float:
+    """Mean log throughput; against the reference's, for those who sat rounds out."""
+    if reference is not None:
+        return statistics.fmean(_differences(rounds, number, reference))
+    rates = (m.measurement.tokens_per_second for m in measurements(rounds, number))
+    return statistics.fmean(math.log(rate) for rate in rates)
+
+
+def _differences(rounds: Sequence[Round], one: int, other: int) -> list[float]:
+    """Of log throughput, for each round in which both were measured."""
+    pairs = ((found.get(one), found.get(other)) for found in rounds)
+    return [
+        math.log(a.measurement.tokens_per_second / b.measurement.tokens_per_second)
+        for a, b in pairs
+        if isinstance(a, Measured) and isinstance(b, Measured)
+    ]
+
+
+def _frugal(tied: Sequence[int], contest: Contest, rounds: Sequence[Round]) -> int | None:
+    """Of the tied the one with the least memory; where that is the same, the fastest."""
+    peaks = {n: peak_bytes(rounds, n) or 0 for n in tied}
+    least = [n for n in tied if peaks[n] <= min(peaks.values()) * (1 + SAME_MEMORY)]
+    return _leader(least, contest, rounds)

@@ -1,0 +1,98 @@
+"""What the memory model makes of plans: which surely do not fit, and how likely the others do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from sweeper.core.machine import Machine
+from sweeper.core.memory_calibration import Calibration, MemoryEstimate, surely_too_large
+from sweeper.core.memory_model import MemoryNeed, memory_need
+from sweeper.core.model_profile import ModelProfile
+from sweeper.core.outcome import Infeasible, Measured, measurement_of
+from sweeper.core.plan import Plan
+from sweeper.core.quantities import format_bytes
+from sweeper.core.robustness import LongestSequence
+from sweeper.core.settings import Settings, settings_from_flat, with_values
+from sweeper.core.spec import TrialSpec
+from sweeper.core.trial import Trial
+
+DOES_NOT_FIT = "does-not-fit"
+
+
+class Foresight:
+    """Learns from each trial. Where ``profile_of`` knows nothing of a model, it has no opinion."""
+
+    def __init__(
+        self, profile_of: Callable[[Settings], ModelProfile | None], machine: Machine
+    ) -> None:
+        self._profile_of = profile_of
+        self._machine = machine
+        self._calibration = Calibration()
+
+    def planned(self, plan: Plan) -> Plan:
+        """The plan, refused where it surely does not fit."""
+        judged = self._judged(plan)
+        if judged is None:
+            return plan
+        estimate, limit = judged
+        if not surely_too_large(estimate, limit):
+            return plan
+        total = estimate.mean_bytes + estimate.untouched_bytes
+        reason = (
+            f"needs about {format_bytes(total)} (give or take "
+            f"{format_bytes(2 * estimate.deviation_bytes)}), and a rank has {format_bytes(limit)}"
+        )
+        violation = max(total / limit - 1.0, 0.01)
+        refused = Infeasible(rule=DOES_NOT_FIT, reason=reason, violation=violation)
+        return replace(plan, ready=refused)
+
+    def likelihood(self, plan: Plan) -> float:
+        """That it fits; 0 for one that is refused, 1 where nothing is known."""
+        if not isinstance(plan.ready, TrialSpec):
+            return 0.0
+        judged = self._judged(plan)
+        return 1.0 if judged is None else judged[0].probability_below(judged[1])
+
+    def learn(self, trial: Trial) -> None:
+        settings = settings_from_flat(trial.settings)
+        need = self._need(settings)
+        if need is None:
+            return
+        measurement = measurement_of(trial.outcome)  # a stopped trial's memory is as good
+        outcome = trial.outcome if measurement is None else Measured(measurement=measurement)
+        limit_bytes = self._limit_bytes(trial.memory_limit_bytes)
+        self._calibration.learn(settings, need, outcome, limit_bytes)
+
+    def longest_sequence(self, trial: Trial) -> LongestSequence | None:
+        """What the trial's configuration would need at the longest sequence that its model takes."""
+        settings = settings_from_flat(trial.settings)
+        profile = self._profile_of(settings)
+        limit_bytes = self._limit_bytes(trial.memory_limit_bytes)
+        tokens = profile.max_positions if profile is not None else None
+        if not tokens or tokens <= settings.workload.sequence_length or not limit_bytes:
+            return None
+        settings = with_values(settings, {"workload.sequence_length": tokens})
+        need = self._need(settings)
+        assert need is not None
+        estimate = self._calibration.estimate(settings, need)
+        total = estimate.mean_bytes + estimate.untouched_bytes
+        return LongestSequence(tokens=tokens, need_bytes=int(total), limit_bytes=limit_bytes)
+
+    def _judged(self, plan: Plan) -> tuple[MemoryEstimate, int] | None:
+        """What is needed, and what there is."""
+        if not isinstance(plan.ready, TrialSpec):
+            return None
+        need = self._need(plan.settings)
+        limit_bytes = self._limit_bytes(plan.ready.memory_limit_bytes)
+        if need is None or not limit_bytes:
+            return None
+        return self._calibration.estimate(plan.settings, need), limit_bytes
+
+    def _need(self, settings: Settings) -> MemoryNeed | None:
+        profile = self._profile_of(settings)
+        return None if profile is None else memory_need(settings, profile)
+
+    def _limit_bytes(self, limit_bytes: int) -> int:
+        """0 stands for all of a device."""
+        return limit_bytes or self._machine.device_memory_bytes or 0

@@ -1,0 +1,140 @@
+"""The pieces that a rank's memory is made of, and how much of them is there at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+Place: TypeAlias = Literal["device", "host"]
+Phase: TypeAlias = Literal["always", "build", "forward", "backward", "embedding", "reduce", "step"]
+Sizes: TypeAlias = tuple[tuple[int, int], ...]
+
+# What glibc serves from its heap under the trials' own settings (run/launch.py): freed blocks of
+# this size go back to the kernel, smaller ones stay resident for the next that needs room.
+HEAP_BLOCK_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """``bytes`` are allocated and, unless ``touched`` says less, written to in ``phase``.
+
+    ``on_heap``: made of blocks so small that the C library keeps what is freed of them.
+    """
+
+    component: str
+    phase: Phase
+    bytes: float
+    touched: float | None = None
+    place: Place = "device"
+    on_heap: bool = False
+
+    @property
+    def resident(self) -> float:
+        return self.bytes if self.touched is None else min(self.touched, self.bytes)
+
+    def on(self, place: Place) -> Piece:
+        return replace(self, place=place)
+
+
+def of_parameters(
+    component: str, phase: Phase, sizes: Sizes, element_bytes: float, place: Place = "device"
+) -> list[Piece]:
+    """One block for each parameter, as gradients and states have that are not flattened."""
+    heap = large = 0.0
+    for numel, count in sizes:
+        if numel * element_bytes < HEAP_BLOCK_BYTES:
+            heap += numel * count * element_bytes
+        else:
+            large += numel * count * element_bytes
+    common = {"component": component, "phase": phase, "place": place}
+    return [
+        Piece(**common, bytes=heap, on_heap=True),  # type: ignore[arg-type]
+        Piece(**common, bytes=large),  # type: ignore[arg-type]
+    ]
+
+
+def flat(component: str, phase: Phase, size: float, place: Place = "device") -> Piece:
+    """One block of ``size`` bytes."""
+    return Piece(
+        component=component,
+        phase=phase,
+        bytes=size,
+        place=place,
+        on_heap=size < HEAP_BLOCK_BYTES,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """``device`` and ``host`` are components in the phase that needs most; bytes that are there.
+
+    ``untouched`` is what is allocated at most beyond what is written to.
+    """
+
+    device: Mapping[str, float]
+    host: Mapping[str, float]
+    untouched: float
+
+
+def peak_of_device(pieces: Iterable[Piece]) -> Peak:
+    """Where allocated is what counts, and what is freed is at once used again."""
+    known = list(pieces)
+    return Peak(
+        device=_at(known, _largest_phase(known, "device"), "device"),
+        host=_at(known, _largest_phase(known, "host"), "host"),
+        untouched=0.0,
+    )
+
+
+def peak_of_process(pieces: Iterable[Piece], *, fragmentation: float = 1.0) -> Peak:
+    """Where device and host are one memory and resident is what counts.
+
+    Every phase comes again in each step, so the heap is as large as the phase that needs most of it
+    made it, while larger blocks are there only in their own phase. What comes and goes in a step
+    takes ``fragmentation`` times its bytes there.
+    """
+    known = list(pieces)
+    touched = [replace(p, bytes=p.resident) for p in known]
+    heaps = {phase: _sum(touched, phase, on_heap=True) for phase in _phases(touched)}
+    blocks = {phase: _sum(touched, phase, on_heap=False) for phase in _phases(touched)}
+    phase = max(blocks, key=lambda name: (blocks[name], heaps[name]))
+    device = _at(touched, phase, "device")
+    lasting = sum(p.bytes for p in touched if p.phase == "always" and p.on_heap)
+    coming = max(heap for name, heap in heaps.items() if name != "build") - lasting
+    most = max(lasting + fragmentation * coming, heaps.get("build", 0.0))
+    kept = most - heaps[phase]
+    device["workspace"] = device.get("workspace", 0.0) + kept
+    allocated = max(_sum(known, name) for name in heaps)
+    return Peak(
+        device=device,
+        host=_at(touched, phase, "host"),
+        untouched=max(allocated - sum(p.bytes for p in touched if _is_in(p, phase)), 0.0),
+    )
+
+
+def _phases(pieces: list[Piece]) -> list[Phase]:
+    return list({p.phase: None for p in pieces if p.phase != "always"}) or ["step"]
+
+
+def _is_in(piece: Piece, phase: Phase) -> bool:
+    return piece.phase in ("always", phase)
+
+
+def _sum(pieces: list[Piece], phase: Phase, on_heap: bool | None = None) -> float:
+    return sum(
+        p.bytes for p in pieces if _is_in(p, phase) and (on_heap is None or p.on_heap == on_heap)
+    )
+
+
+def _largest_phase(pieces: list[Piece], place: Place) -> Phase:
+    there = [p for p in pieces if p.place == place]
+    return max(_phases(pieces), key=lambda phase: _sum(there, phase))
+
+
+def _at(pieces: list[Piece], phase: Phase, place: Place) -> dict[str, float]:
+    components: dict[str, float] = {}
+    for piece in pieces:
+        if piece.place == place and _is_in(piece, phase):
+            components[piece.component] = components.get(piece.component, 0.0) + piece.bytes
+    return components

@@ -1,0 +1,167 @@
+"""How safely a winner wins: its neighbours, its head-room, and its longest sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeper.core.outcome import Infeasible, Unsupported, kind_of, measurement_of
+from sweeper.core.quantities import format_bytes
+from sweeper.core.space import Point, SearchSpace
+from sweeper.core.trial import Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """A trial one step away: its throughput over the winner's (each ran once), or how it failed."""
+
+    parameter: str
+    value: str
+    trial: int
+    times_the_winner: float | None
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongestSequence:
+    """What a rank is predicted to need at the longest sequence that the model takes."""
+
+    tokens: int
+    need_bytes: int
+    limit_bytes: int
+
+    @property
+    def fits(self) -> bool:
+        return self.need_bytes <= self.limit_bytes
+
+
+def longest_sequence(document: Any) -> LongestSequence | None:
+    """From ``longest_sequence.json``; None where there is none."""
+    return LongestSequence(**document) if isinstance(document, dict) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Robustness:
+    """``head_room`` is the part of the memory limit that is left, None where no limit is known."""
+
+    neighbours: tuple[Neighbour, ...]
+    not_measured: int
+    head_room: float | None
+    longest: LongestSequence | None
+
+
+def robustness(
+    winner: Trial,
+    trials: Sequence[Trial],
+    *,
+    steps: Mapping[str, Sequence[str]],
+    peak_bytes: int | None,
+    limit_bytes: int | None,
+    longest: LongestSequence | None = None,
+) -> Robustness:
+    """``steps``: each parameter's values, from ``steps_of`` or as study.yaml lists them."""
+    found, missing = [], 0
+    for parameter, value in one_step_away(winner.point, steps):
+        trial = _there(winner, trials, parameter, value)
+        if trial is None:
+            missing += 1
+        elif not isinstance(trial.outcome, Infeasible | Unsupported):
+            found.append(_neighbour(winner, trial, parameter, value))
+    return Robustness(
+        neighbours=tuple(found),
+        not_measured=missing,
+        head_room=1 - peak_bytes / limit_bytes if peak_bytes and limit_bytes else None,
+        longest=longest,
+    )
+
+
+def steps_of(space: SearchSpace) -> dict[str, tuple[str, ...]]:
+    """The values of the parameters that have countably many."""
+    return {
+        name: points for name, domain in space.parameters.items() if (points := domain.points())
+    }
+
+
+def one_step_away(point: Point, steps: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """Parameter and value: the next lower and higher number, or any other word."""
+    for name, own in point.items():
+        values = [str(value) for value in steps.get(name, ())]
+        numbers = sorted((v for v in values if _is_number(v)), key=float)
+        for value in values:
+            if value == own:
+                continue
+            if value in numbers and own in numbers:
+                if abs(numbers.index(value) - numbers.index(own)) == 1:
+                    yield name, value
+            else:
+                yield name, value
+
+
+def in_words(found: Robustness) -> str:
+    """One to three sentences."""
+    parts = [_neighbours_in_words(found)]
+    if found.head_room is not None:
+        parts.append(f"It leaves {found.head_room:.0%} of its memory limit free.")
+    if (longest := found.longest) is not None:
+        verdict = "fits" if longest.fits else "would run out of memory"
+        parts.append(
+            f"At its longest sequence of {longest.tokens:,} tokens it {verdict}: predicted are "
+            f"{format_bytes(longest.need_bytes)} of {format_bytes(longest.limit_bytes)}."
+        )
+    return " ".join(parts)
+
+
+def _neighbours_in_words(found: Robustness) -> str:
+    missing = f"{found.not_measured} more were not tried" if found.not_measured else ""
+    if not found.neighbours:
+        return f"Of its neighbours, one step away in one option, {missing or 'there is none'}."
+    rates = sorted(n.times_the_winner for n in found.neighbours if n.times_the_winner is not None)
+    failed = [n for n in found.neighbours if n.failure]
+    said = []
+    if rates:
+        span = f"{rates[0]:.2f}" if len(rates) == 1 else f"{rates[0]:.2f} to {rates[-1]:.2f}"
+        said.append(f"{len(rates)} reached {span} times its throughput in the search")
+    if failed:
+        listed = ", ".join(f"`{n.parameter}={n.value}` {n.failure}" for n in failed)
+        said.append(f"{len(failed)} failed ({listed})")
+    if missing:
+        said.append(missing)
+    return f"Of its neighbours, one step away in one option, {'; '.join(said)}."
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _there(winner: Trial, trials: Sequence[Trial], parameter: str, value: str) -> Trial | None:
+    """The trial that differs in this alone; the fastest, where options that act only there vary."""
+    shared = [
+        t
+        for t in trials
+        if t.number != winner.number
+        and t.point.get(parameter) == value
+        and all(t.point.get(n, own) == own for n, own in winner.point.items() if n != parameter)
+    ]
+    return max(shared, key=_rate, default=None)
+
+
+def _neighbour(winner: Trial, trial: Trial, parameter: str, value: str) -> Neighbour:
+    measured = measurement_of(trial.outcome) is not None
+    return Neighbour(
+        parameter=parameter,
+        value=value,
+        trial=trial.number,
+        times_the_winner=_rate(trial) / _rate(winner) if measured else None,
+        failure=None if measured else kind_of(trial.outcome),
+    )
+
+
+def _rate(trial: Trial) -> float:
+    """Of a trial that was stopped as beaten what its first steps showed."""
+    measurement = measurement_of(trial.outcome)
+    return measurement.tokens_per_second if measurement is not None else 0.0

@@ -1,0 +1,34 @@
+"""How a study stands: who is the winner, of the finals or of the search alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sweeper.core.equivalence import best_trial
+from sweeper.core.finalists import FinalistsResult
+from sweeper.core.objective import THROUGHPUT, Objective
+from sweeper.core.trial import Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a study stands: ``winner`` is that of the finals, else the search's best; None without one."""
+
+    trials: Sequence[Trial]
+    objective: Objective
+    finals: FinalistsResult | None
+    winner: Trial | None
+
+
+def standing(
+    trials: Sequence[Trial],
+    objective: Objective = THROUGHPUT,
+    finals: FinalistsResult | None = None,
+) -> Standing:
+    """Judges what was measured."""
+    objective = objective.beside(trials[0]) if trials else objective
+    winner = best_trial(trials, objective)
+    if winner is not None and finals is not None and finals.winner is not None:
+        winner = next((t for t in trials if t.number == finals.winner), winner)
+    return Standing(trials=trials, objective=objective, finals=finals, winner=winner)

@@ -1,0 +1,117 @@
+"""The sampler of a study, as its options ask for it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from sweeper.core.folder import StudyFolder
+from sweeper.core.objective import Objective
+from sweeper.core.settings import Settings
+from sweeper.core.space import Point, SearchSpace
+from sweeper.core.trial import Trial
+from sweeper.errors import UsageError
+from sweeper.hydra_edge.conditions import Conditions
+from sweeper.hydra_edge.schema import SAMPLERS
+
+
+def open_sampler(
+    options: Mapping[str, Any],
+    space: SearchSpace,
+    *,
+    conditions: Conditions,
+    likelihood: Callable[[Point], float],
+    objective: Objective,
+    folder: StudyFolder,
+    config: DictConfig,
+    settings: Settings,
+    finished: Sequence[Trial],
+) -> Any:
+    """Knows what has ended before, and what it is to learn from. Raises UsageError for bad options."""
+    from sweeper.search.optuna_sampler import OptunaSampler
+    from sweeper.search.optuna_study import is_guided, open_study
+
+    check_directions(options.get("direction"), objective)
+    seed = options.get("seed")
+    if options.get("storage") is None:
+        # The folders hold the facts: a journal that is here was left by a run that was killed. It may
+        # end in half a line, and the lock beside it would be waited for; it is written anew.
+        for path in folder.path.glob(f"{folder.journal.name}*"):
+            path.unlink(missing_ok=True)
+    extend = _custom_search_space(options.get("custom_search_space"), config)
+    guided = is_guided(options["sampler"])
+    by_optuna = extend is not None or len(objective.directions) > 1
+    study = open_study(
+        space=space,
+        sampler=SAMPLERS["tpe"] if guided and by_optuna else options["sampler"],
+        storage=options.get("storage"),
+        journal=folder.journal,
+        study_name=options.get("study_name") or folder.path.name,
+        directions=objective.directions,
+        # Another seed for the rest, else a sampler would draw what it drew before.
+        seed=None if seed is None else seed + len(finished),
+    )
+    sampler = OptunaSampler(
+        space,
+        study,
+        seed=seed,
+        extend=extend,
+        acts=conditions.acts,
+        likelihood=likelihood,
+        objective=objective,
+        guided=guided,
+    )
+    if options.get("warm_start") and not finished:
+        sampler.learn(_evidence(str(options["warm_start"]), settings), str(options["warm_start"]))
+    for trial in finished:
+        sampler.replay(trial)
+    return sampler
+
+
+def check_directions(given: Any, objective: Objective) -> None:
+    """The objective decides; a direction that is typed, as for the stock plugin, must agree."""
+    if given is None:
+        return
+    typed = [given] if isinstance(given, str) else list(given)
+    if typed != list(objective.directions):
+        wanted = ",".join(objective.directions)
+        wanted = f"[{wanted}]" if len(objective.directions) > 1 else wanted
+        raise UsageError(
+            f"hydra.sweeper.direction={','.join(map(str, typed))}: objective={objective.kind} is in "
+            f"{objective.unit}; type hydra.sweeper.direction={wanted}, or leave it out"
+        )
+
+
+def _evidence(earlier: str, settings: Settings) -> list[Trial]:
+    trials = StudyFolder(Path(earlier)).read_trials()
+    if not trials:
+        raise UsageError(
+            f"hydra.sweeper.warm_start={earlier}: there is no trial in this folder; "
+            "type hydra.sweeper.warm_start=results/<study>"
+        )
+    family = trials[0].settings.get("model._target_")
+    if family != settings.model_target:
+        raise UsageError(
+            f"hydra.sweeper.warm_start={earlier}: a study of {family}, which says little of "
+            f"{settings.model_target}; give a study of the same family, or leave it out"
+        )
+    return trials
+
+
+def _custom_search_space(dotted: str | None, config: DictConfig) -> Callable[[Any], None] | None:
+    """The stock plugin's hook: a function of the configuration and Optuna's trial that suggests more."""
+    if dotted is None:
+        return None
+    module_name, _, name = dotted.rpartition(".")
+    try:
+        function = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"hydra.sweeper.custom_search_space={dotted}: cannot be imported ({error}); "
+            "give package.module.function, a function of (config, trial)"
+        ) from error
+    return lambda trial: function(config, trial)

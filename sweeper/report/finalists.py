@@ -1,0 +1,106 @@
+"""The report's section on the finalists: who was measured again, and what that showed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sweeper.core.finalists import (
+    SAME_MEMORY,
+    FinalistsResult,
+    median_tokens_per_second,
+    peak_bytes,
+    throughput_ratio,
+)
+from sweeper.core.quantities import format_bytes, format_rate
+from sweeper.core.robustness import Robustness, in_words
+from sweeper.core.trial import Trial
+
+_HEAD = ("trial", "tokens/s (median)", "times the winner (95 %)", "rounds", "peak memory", "search")
+
+
+def finalists_section(
+    result: FinalistsResult, robustness: Robustness | None, trials: Sequence[Trial]
+) -> str:
+    """The search's own numbers, from ``trials``, stand beside the rounds'; "" without rounds."""
+    if not result.rounds:
+        return ""
+    searched = {trial.number: trial for trial in trials}
+    lines = ["## Finalists", "", " ".join(_sentences(result)), "", _line(_HEAD)]
+    lines.append("|" + " --- |" * len(_HEAD))
+    lines += [_line(_row(n, result, searched.get(n))) for n in _ranked(result)]
+    if robustness is not None:
+        lines += ["", in_words(robustness)]
+    return "\n".join(lines)
+
+
+def finalists_verdict(result: FinalistsResult) -> str:
+    """Winner, tie and gain in one line, for the terminal."""
+    return " ".join(_sentences(result))
+
+
+def _sentences(result: FinalistsResult) -> list[str]:
+    num = len(result.rounds)
+    turns = f"{num} round{'s' if num != 1 else ''} of fresh processes, taking turns"
+    if result.winner is None:
+        return [f"None of the finalists got through {turns}."]
+    if result.tied_with:
+        names = ", ".join(str(n) for n in (result.winner, *result.tied_with))
+        said = [f"A tie: after {turns}, trials {names} cannot be told apart.", _chosen(result)]
+    elif result.lead is not None:
+        said = [
+            f"Trial {result.winner} wins: in {turns}, it reached {result.lead} times the "
+            f"throughput of the runner-up, trial {result.runner_up}."
+        ]
+    else:
+        said = [f"Trial {result.winner} wins: {result.stop_reason}."]
+    return [*said, _gain(result)]
+
+
+def _chosen(result: FinalistsResult) -> str:
+    peaks = [peak_bytes(result.rounds, n) or 0 for n in (result.winner or 0, *result.tied_with)]
+    if max(peaks) <= min(peaks) * (1 + SAME_MEMORY):
+        return f"Their memory is the same; trial {result.winner} was the fastest by a hair."
+    return f"Trial {result.winner} is taken, for its memory."
+
+
+def _gain(result: FinalistsResult) -> str:
+    if result.winner == result.baseline:
+        return "That is the baseline itself: nothing is clearly faster."
+    if result.gain is None:
+        return "The baseline was not measured beside it: there is no gain to tell."
+    return f"Its throughput is {result.gain} times the baseline's (95 % interval)."
+
+
+def _ranked(result: FinalistsResult) -> list[int]:
+    """The winner, those tied with it, the others by throughput, those that failed."""
+    numbers = dict.fromkeys(n for found in result.rounds for n in found)
+    first = (result.winner, *result.tied_with)
+    return sorted(
+        numbers,
+        key=lambda n: (
+            n in result.failed,
+            n != result.winner,
+            n not in first,
+            -(median_tokens_per_second(result.rounds, n) or 0.0),
+        ),
+    )
+
+
+def _row(number: int, result: FinalistsResult, searched: Trial | None) -> tuple[str, ...]:
+    rate, peak = median_tokens_per_second(result.rounds, number), peak_bytes(result.rounds, number)
+    ratio = throughput_ratio(result.rounds, number, result.winner)
+    relative = "1" if number == result.winner else str(ratio or "")
+    rounds = sum(number in found for found in result.rounds)
+    before = median_tokens_per_second([{number: searched.outcome}], number) if searched else None
+    return (
+        f"{number} (baseline)" if number == result.baseline else str(number),
+        format_rate(rate) if rate else "",
+        result.failed.get(number, relative),
+        str(rounds),
+        format_bytes(peak) if peak else "",
+        format_rate(before) if before else "",
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(" ".join(c.split()).replace("|", "\\|") for c in cells) + " |"

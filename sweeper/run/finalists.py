@@ -1,0 +1,93 @@
+"""Runs trials of a study again, in turns, each in fresh processes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+
+from sweeper.core.contest_record import recorded_rounds, write_contest
+from sweeper.core.finalists import Contest, FinalistsResult, complete_rounds, play
+from sweeper.core.folder import RoundsFolder, StudyFolder, TrialFolder, read_json, write_json
+from sweeper.core.outcome import Outcome
+from sweeper.core.spec import TrialSpec
+from sweeper.core.trial import Trial
+from sweeper.errors import UsageError
+from sweeper.run.exclusive import device_memory_used, exclusive, wait_until_drained
+from sweeper.run.launch import device_ids
+from sweeper.run.ops import ensure_ops
+from sweeper.run.processes import Family
+from sweeper.run.runners import runner
+from sweeper.terminal import Terminal
+
+
+def run_contest(
+    contest: Contest, study: StudyFolder, *, rounds: RoundsFolder, terminal: Terminal
+) -> FinalistsResult:
+    """Goes on with the rounds that are in ``rounds``; writes the summary.
+
+    A trial is repeated from its own folder alone. Raises UsageError where that is not whole.
+    """
+    trials = {t.number: t for t in study.read_trials() if t.number in contest.entrants}
+    specs = {number: read_spec(study.trial(number)) for number in contest.entrants}
+    recorded = complete_rounds(contest, recorded_rounds(rounds))
+    _forget(rounds, after=len(recorded))
+
+    def measure(number: int, round_number: int) -> Outcome:
+        trial = measure_again(
+            trials[number], specs[number], rounds.trial(round_number, number), terminal
+        )
+        terminal.row(trial, (f"round {round_number}",))
+        return trial.outcome
+
+    result = play(contest, measure, recorded)
+    write_contest(rounds, contest, result)
+    return result
+
+
+def measure_again(trial: Trial, spec: TrialSpec, folder: TrialFolder, terminal: Terminal) -> Trial:
+    """The same work once more, in another folder; recorded there under the trial's own number."""
+    ensure_ops(spec.ops, accelerator=spec.accelerator, say=terminal.say)
+    devices = ["cpu"] if spec.accelerator == "cpu" else device_ids(spec.ranks)
+    with exclusive(devices, terminal.say):
+        used_before = device_memory_used(devices)
+        started_at, start = time.time(), time.monotonic()
+        with terminal.trial_in_hand(trial.number, trial.overrides) as watch:
+            outcome = runner(trial.settings["launch.runner"]).run(spec, folder, watch)
+        wall_seconds = time.monotonic() - start
+    again = replace(
+        trial,
+        outcome=outcome,
+        started_at=started_at,
+        wall_seconds=wall_seconds,
+        environment=(read_json(folder.result(0)) or {}).get("environment", {}),
+    )
+    write_json(folder.trial, again.to_json())
+    wait_until_drained(used_before, terminal.say, sleep=time.sleep)
+    return again
+
+
+def read_spec(folder: TrialFolder) -> TrialSpec:
+    """What the trial ran, to its end this time. Raises UsageError where it cannot be run again."""
+    document = read_json(folder.spec)
+    if not isinstance(document, dict):
+        raise UsageError(
+            f"{folder.spec}: missing or not whole, so that trial {folder.path.name} cannot be run "
+            "again; type python -m sweeper ... hydra/sweeper=optuna for a new study"
+        )
+    try:
+        return replace(TrialSpec.from_json(document), beaten_step_seconds=None)
+    except (ValueError, KeyError) as error:
+        raise UsageError(
+            f"{folder.spec}: written by another version of sweeper ({error}); "
+            "type python -m sweeper ... hydra/sweeper=optuna for a new study"
+        ) from error
+
+
+def _forget(rounds: RoundsFolder, *, after: int) -> None:
+    """Ends and removes what an interrupted run, or a contest of others, has left."""
+    for path in sorted(rounds.path.glob("round-*")):
+        if int(path.name.partition("-")[2]) > after:
+            for folder in path.iterdir():
+                Family(TrialFolder(folder).mark, list).end()
+            shutil.rmtree(path)

@@ -1,0 +1,182 @@
+"""Opens Optuna's studies: storage, sampler, and the distributions of a search space."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, GridSampler
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from sweeper.core.objective import Direction
+from sweeper.core.space import Choice, Domain, IntRange, SearchSpace
+from sweeper.errors import UsageError
+
+# Our own: it chooses the points by itself, so Optuna's sampler beside it need not think.
+GUIDED = "sweeper.search.guide.Guide"
+_BESIDE_THE_GUIDE = {"_target_": "optuna.samplers.RandomSampler"}
+
+
+def open_study(
+    *,
+    space: SearchSpace,
+    sampler: Mapping[str, Any],
+    storage: str | None,
+    journal: Path,
+    study_name: str,
+    directions: Sequence[Direction],
+    seed: int | None,
+) -> optuna.study.Study:
+    """The study in its storage: a URL, ``journal:PATH``, or the journal file where None.
+
+    Raises UsageError for a sampler or storage that cannot be had, and for a study of that name
+    which was made for another space or objective.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    opened = _storage(storage, journal)
+    built = _sampler(sampler, space, seed)
+    study = optuna.create_study(
+        storage=opened,
+        sampler=built,
+        study_name=study_name,
+        directions=list(directions),
+        load_if_exists=True,
+    )
+    if [d.name.lower() for d in study.directions] != list(directions):
+        raise UsageError(
+            f"the study {study_name} in {storage or journal} was made for another objective; "
+            "type hydra.sweeper.study_name=<a new name>"
+        )
+    described = json.dumps({name: repr(domain) for name, domain in space.parameters.items()})
+    stored = study.user_attrs.get("space")
+    if stored is not None and stored != described:
+        raise UsageError(
+            f"the study {study_name} in {storage or journal} was made for another search space; "
+            "type hydra.sweeper.study_name=<a new name>"
+        )
+    study.set_user_attr("space", described)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        # Asked by a run that was killed; it is proposed again.
+        study.tell(trial.number, state=TrialState.FAIL)
+    return study
+
+
+def is_guided(sampler: Mapping[str, Any]) -> bool:
+    """Whether the sampler that is configured is our own."""
+    return sampler.get("_target_") == GUIDED
+
+
+def load_study(storage: str | None, journal: Path, study_name: str) -> optuna.study.Study | None:
+    """An existing study; None where it is not there."""
+    if storage is None and not journal.exists():
+        return None
+    try:
+        return optuna.load_study(study_name=study_name, storage=_storage(storage, journal))
+    except KeyError:
+        return None
+
+
+def importances(study: optuna.study.Study) -> dict[str, float]:
+    """Each parameter's share in how the measured throughputs differ; empty where it cannot be told."""
+    try:
+        with warnings.catch_warnings():
+            # Too few trials, or all alike: Optuna then makes all equal, which would look like a finding.
+            warnings.simplefilter("error", UserWarning)
+            return dict(optuna.importance.get_param_importances(study))
+    except (ValueError, RuntimeError, ImportError, UserWarning):
+        return {}  # too few measured trials, or nothing that varies
+
+
+def _storage(storage: str | None, journal: Path) -> BaseStorage:
+    if storage is None:
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(journal)))
+    if storage.startswith("journal:"):
+        return JournalStorage(JournalFileBackend(storage.removeprefix("journal:")))
+    try:
+        return optuna.storages.get_storage(storage)
+    except Exception as error:
+        raise UsageError(
+            f"hydra.sweeper.storage={storage}: {str(error).splitlines()[0]}; allowed are a database URL, "
+            "journal:PATH and null (a journal in the study's folder); "
+            "type for example hydra.sweeper.storage=sqlite:///study.db"
+        ) from error
+
+
+def _sampler(config: Mapping[str, Any], space: SearchSpace, seed: int | None) -> BaseSampler:
+    if is_guided(config):
+        config = _BESIDE_THE_GUIDE
+    target = str(config.get("_target_", ""))
+    arguments = {name: value for name, value in config.items() if name != "_target_"}
+    module_name, _, class_name = target.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module_name or "optuna.samplers"), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"hydra.sweeper.sampler._target_={target}: no such sampler; type for example "
+            "hydra/sweeper/sampler=tpe, or hydra.sweeper.sampler._target_=optuna.samplers.TPESampler"
+        ) from error
+    if "seed" in inspect.signature(cls).parameters and arguments.get("seed") is None:
+        arguments["seed"] = seed
+    if cls is GridSampler and "search_space" not in arguments:
+        arguments["search_space"] = {
+            name: [parsed(domain, text) for text in domain.points() or ()]
+            for name, domain in space.parameters.items()
+        }
+    try:
+        with warnings.catch_warnings():
+            # The user chose the sampler by name: that Optuna calls it experimental is no news here.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            built: BaseSampler = cls(**arguments)
+    except (TypeError, ValueError, ImportError) as error:
+        raise UsageError(
+            f"the sampler {target} cannot be made: {str(error).splitlines()[0]}; "
+            "type hydra/sweeper/sampler=tpe for the default one"
+        ) from error
+    return built
+
+
+def distribution_of(domain: Domain) -> BaseDistribution:
+    """As Optuna describes it; what is typed is kept as text where there are a few choices."""
+    if isinstance(domain, Choice):
+        return CategoricalDistribution(domain.values)
+    if isinstance(domain, IntRange):
+        return IntDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+
+
+def suggested(trial: optuna.trial.Trial, name: str, domain: Domain) -> Any:
+    """What Optuna's sampler makes of a parameter."""
+    if isinstance(domain, Choice):
+        return trial.suggest_categorical(name, domain.values)
+    if isinstance(domain, IntRange):
+        return trial.suggest_int(name, domain.low, domain.high, log=domain.log, step=domain.step)
+    return trial.suggest_float(name, domain.low, domain.high, log=domain.log, step=domain.step)
+
+
+def parsed(domain: Domain, text: str) -> Any:
+    """The value that Optuna keeps for what is typed."""
+    if isinstance(domain, Choice):
+        return text
+    return int(text) if isinstance(domain, IntRange) else float(text)
+
+
+def typed(distribution: BaseDistribution | None, value: Any) -> str:
+    """The inverse of ``parsed``."""
+    if isinstance(distribution, CategoricalDistribution) or not isinstance(value, float):
+        return str(value)
+    return repr(value)

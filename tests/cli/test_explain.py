@@ -1,0 +1,160 @@
+"""``sweeper explain``: what it prints, and that it leaves nothing behind."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sweeper.hydra_edge.explain import compose
+from tests.support import environment, run_sweeper
+
+XL_ON_EIGHT = ("+model=gpt2-xl", "hardware.device_memory=24GiB", "hardware.ranks=8")
+LLAMA_ON_ONE = ("+model=llama-8b", "hardware.device_memory=24GiB")
+
+ERRORS = [
+    # (arguments, said, what to type)
+    ((), "no model was given", "type +model=gpt2"),
+    (("+model=gtp2",), "there is no model gtp2", "type +model=gpt2"),
+    (("+model=gpt2", "zero=stage7"), "zero=stage7: allowed are stage0", "type zero=stage"),
+    (("+model=gpt2", "zero.stag=2"), "there is no setting zero.stag", "type zero.stage="),
+    (("+model=gpt2", "model.width=abc"), "model.width=abc", "a whole number"),
+    (("+model=gpt2", "hardware.device_memory=x"), "hardware.device_memory=x: not a size", "8GiB"),
+    (("+model=gpt2", "a=("), "does not parse", "type for example"),
+    (
+        ("+model=gpt2", "batch.micro_size=choice(1,2)"),
+        "explain is of one trial",
+        "type batch.micro_size=<one value>",
+    ),
+    (("--cfg", "job"), "explain --cfg: takes settings alone", "type python -m sweeper explain"),
+]
+
+
+def explained(*arguments, cwd, **more):
+    """What is printed, and that nothing else happens."""
+    finished = run_sweeper("explain", *arguments, cwd=cwd, **more)
+    assert 0 == finished.returncode, finished.stderr
+    assert "" == finished.stderr
+    assert [] == list(cwd.iterdir())
+    return finished.stdout
+
+
+def proposed(text):
+    """What would make it fit: a list of overrides for each line."""
+    lines = text.partition("What would make it ")[2].partition("\n\n")[0].splitlines()[2:]
+    return [line.partition(" %  ")[2].split() for line in lines]
+
+
+@pytest.mark.parametrize(("arguments", "said", "hint"), ERRORS)
+def test_a_mistake_is_one_line(tmp_path, arguments, said, hint):
+    finished = run_sweeper("explain", *arguments, cwd=tmp_path)
+    assert 2 == finished.returncode, finished.stderr
+    assert 1 == len(finished.stderr.strip().splitlines()), finished.stderr
+    assert said in finished.stderr
+    assert hint in finished.stderr
+    assert "" == finished.stdout
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_hardware_that_is_not_there_is_judged_by_what_is_said_of_it(tmp_path):
+    text = explained(*XL_ON_EIGHT, cwd=tmp_path)
+    words = " ".join(text.split())
+    for part in (
+        "gpt2-xl: 1,557,611,200 parameters",
+        "8 cuda ranks with 24 GiB a device",
+        "plan legal",
+        "of 24 GiB a device: ",
+        "what that host has is not known",
+    ):
+        assert part in words
+    assert ["zero=stage1"] in proposed(text)
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_what_is_proposed_fits_when_it_is_typed(tmp_path):
+    text = explained(*LLAMA_ON_ONE, cwd=tmp_path)
+    assert "does not fit" in text
+    assert 1 <= len(proposed(text)) <= 6
+    for overrides in proposed(text)[:2]:
+        again = explained(*LLAMA_ON_ONE, *overrides, cwd=tmp_path)
+        assert ": fits with" in " ".join(again.split())
+        assert "What would make it" not in again
+
+
+def test_a_change_is_named_in_the_form_that_was_typed(tmp_path):
+    assert ["zero.stage=1"] in proposed(explained(*XL_ON_EIGHT, "zero.stage=0", cwd=tmp_path))
+
+
+def test_the_configuration_for_deepspeed_comes_last(tmp_path):
+    text = explained("+model=gpt2-nano", "zero=stage2", cwd=tmp_path)
+    config = json.loads(text.partition("\nds_config.json\n")[2])
+    assert 2 == config["zero_optimization"]["stage"]
+
+
+def test_settings_that_do_nothing_are_noted(tmp_path):
+    text = explained("+model=gpt2-nano", "zero.stage3_prefetch_bucket_size=0", cwd=tmp_path)
+    assert "zero.stage3_prefetch_bucket_size=0 does nothing" in " ".join(text.split())
+
+
+def test_what_is_not_allowed_says_its_rule_and_what_would_be(tmp_path):
+    text = explained("+model=gpt2-nano", "offload=optimizer", cwd=tmp_path)
+    assert "not allowed: offload.optimizer=cpu needs ZeRO stage 1" in " ".join(text.split())
+    assert "optimizer-offload-needs-zero" in text
+    assert ["zero=stage1"] in proposed(text)
+    assert "ds_config.json" not in text
+
+
+def test_nothing_is_proposed_where_no_change_of_these_helps(tmp_path):
+    text = explained("+model=gpt2-nano", "workload.sequence_length=256", cwd=tmp_path)
+    assert "sequence-fits-the-model" in text
+    assert "What would make it" not in text
+    tiny = explained("+model=llama-8b", "hardware.device_memory=1GiB", cwd=tmp_path)
+    assert "No smaller micro-batch" in tiny
+
+
+def test_room_for_a_larger_micro_batch_is_told(tmp_path):
+    text = explained("+model=gpt2-nano", cwd=tmp_path)
+    assert "batch.micro_size=4 is the largest micro-batch" in text
+    assert "What would make it" not in text
+
+
+def test_without_a_gpu_it_says_how_to_ask_for_one(tmp_path):
+    text = explained("+model=gpt2", "hardware=cuda", cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
+    words = " ".join(text.split())
+    assert "needs as many CUDA devices; there are 0" in words
+    assert "type hardware.device_memory=24GiB" in words
+    assert "what a device has is not known" in words
+
+
+def test_a_model_that_cannot_be_traced_is_explained_without_its_memory(tmp_path):
+    text = explained("+model=gpt2-nano", "model._target_=no_such_module.build", cwd=tmp_path)
+    assert "memory not known: " in text
+    assert "plan      legal" in text
+    assert "ds_config.json" in text
+
+
+def test_a_device_that_is_described_is_a_gpu_unless_something_else_is_typed():
+    described = ("+model=gpt2-nano", "hardware.device_memory=24GiB")
+    gpu = compose(described)
+    assert ("cuda", "bf16") == (gpu.hardware.accelerator, gpu.precision.mode)
+    assert "cpu" == compose([*described, "hardware=cpu"]).hardware.accelerator
+    assert "fp32" == compose([*described, "precision=fp32"]).precision.mode
+
+
+def test_it_imports_nothing_heavy(tmp_path):
+    code = (
+        "import sys, json\n"
+        "from sweeper.cli import main\n"
+        "main()\n"
+        "heavy = {'torch', 'deepspeed', 'optuna', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "open('heavy.json', 'w').write(json.dumps(sorted(heavy)))\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, "explain", "+model=gpt2-nano"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert [] == json.loads((tmp_path / "heavy.json").read_text())

@@ -1,0 +1,162 @@
+"""The smallest changes that make a training fit, by a memory model of a few lines."""
+
+import pytest
+
+from sweeper.core.machine import Machine
+from sweeper.core.plan import plan
+from sweeper.core.settings import with_values
+from sweeper.core.spec import TrialSpec
+from sweeper.core.what_fits import Fit, ladders, largest_micro_size, sufficient_changes
+from tests.support import nano
+
+MACHINE = Machine(cores=2, host_memory_bytes=2**40, devices=8)
+
+
+def on_gpus(**changes):
+    """Four GPUs with a micro-batch of 4, in bf16."""
+    return nano(
+        **{
+            "hardware.accelerator": "cuda",
+            "hardware.ranks": 4,
+            "workload.global_batch_size": 64,
+            "batch.micro_size": 4,
+            "precision.mode": "bf16",
+            **changes,
+        }
+    )
+
+
+def units(settings):
+    """Parameters 20, gradients 20, optimizer 120, activations 20 a sample: 240 on_gpus."""
+    stage, ranks, offload = settings.zero.stage, settings.hardware.ranks, settings.offload
+    parameters = 20 / (ranks if stage == 3 else 1) * (offload.params == "none")
+    gradients = 20 / (ranks if stage >= 2 else 1)
+    optimizer = 120 / (ranks if stage >= 1 else 1) * (offload.optimizer == "none")
+    share = {0: 1.0, 2: 0.6, 1: 0.2}[settings.checkpointing.every_nth_block]
+    return parameters + gradients + optimizer + 20 * settings.batch.micro_size * share
+
+
+def need_within(limit):
+    """Certain on either side of the limit; None for what the rules forbid."""
+
+    def need(settings):
+        planned = plan(settings, MACHINE)
+        if not isinstance(planned.ready, TrialSpec):
+            return None
+        needs = units(planned.settings)
+        there = needs <= limit
+        return Fit(mean_bytes=needs, host_bytes=0, probability=float(there), enough=there)
+
+    return need
+
+
+def typed(answers):
+    return [{change.typed for change in answer.changes} for answer in answers]
+
+
+def test_single_changes_come_first_and_the_cheapest_of_them_before_the_others():
+    found = typed(sufficient_changes(on_gpus(), need_within(200)))
+    assert [{"batch.micro_size=2"}, {"zero=stage1"}, {"checkpointing=full"}] == found[:3]
+
+
+def test_no_change_goes_further_than_it_must():
+    for members in typed(sufficient_changes(on_gpus(), need_within(200))):
+        assert not members & {"batch.micro_size=1", "zero=stage2", "zero=stage3"}
+
+
+def test_an_answer_is_not_enough_when_one_of_its_changes_is_left_out():
+    for limit in (40, 80, 120, 160, 200):
+        settings, need = on_gpus(), need_within(limit)
+        for answer in sufficient_changes(settings, need):
+            assert answer.fit.enough
+            for left_out in answer.changes:
+                changed = settings
+                for change in answer.changes:
+                    if change is not left_out:
+                        changed = with_values(changed, change.values)
+                fit = need(changed)
+                assert fit is None or not fit.enough
+
+
+def test_no_answer_holds_another_one():
+    answers = typed(sufficient_changes(on_gpus(), need_within(120)))
+    assert answers
+    assert not any(one < other for one in answers for other in answers)
+
+
+def test_pairs_are_found_where_no_single_change_is_enough():
+    answers = sufficient_changes(on_gpus(), need_within(80))
+    assert {2} == {len(answer.changes) for answer in answers}
+    assert {"zero=stage2", "checkpointing=full"} in typed(answers)
+
+
+def test_more_than_two_changes_are_told_only_where_two_are_not_enough():
+    assert {3} <= {len(a.changes) for a in sufficient_changes(on_gpus(), need_within(30))}
+    assert 3 not in {len(a.changes) for a in sufficient_changes(on_gpus(), need_within(120))}
+
+
+def test_a_change_that_needs_another_comes_with_it():
+    offloading = [
+        members
+        for members in typed(sufficient_changes(on_gpus(), need_within(130)))
+        if "offload=optimizer" in members
+    ]
+    assert offloading
+    assert all(any(name.startswith("zero=") for name in members) for members in offloading)
+
+
+def test_every_answer_is_a_plan_that_the_rules_allow():
+    settings = on_gpus(**{"offload.optimizer": "cpu"})  # not allowed at stage 0
+    answers = sufficient_changes(settings, need_within(200))
+    assert {"zero=stage1"} in typed(answers)
+    assert all(isinstance(plan(a.settings, MACHINE).ready, TrialSpec) for a in answers)
+
+
+def test_nothing_is_said_where_nothing_helps():
+    assert () == sufficient_changes(on_gpus(), need_within(1))
+
+
+def test_a_likely_fit_is_not_enough():
+    def need(settings):
+        return Fit(mean_bytes=1.0, host_bytes=0, probability=0.9, enough=False)
+
+    assert () == sufficient_changes(on_gpus(), need)
+
+
+def test_more_devices_are_proposed_last_and_never_more_ranks_on_one_cpu():
+    found = sufficient_changes(on_gpus(**{"zero.stage": 1}), need_within(140))
+    singles = [answer.changes[0].ladder for answer in found if len(answer.changes) == 1]
+    assert "hardware.ranks" == singles[-1]
+    on_cpu = [change for ladder in ladders(nano()) for change in ladder]
+    assert "hardware.ranks" not in {change.ladder for change in on_cpu}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        on_gpus(),
+        on_gpus(**{"precision.mode": "fp32", "zero.stage": 2}),
+        on_gpus(
+            **{"checkpointing.every_nth_block": 2, "zero.stage": 3, "offload.optimizer": "cpu"}
+        ),
+        nano(),
+    ],
+)
+def test_every_change_sets_something_else_than_what_is_there(settings):
+    for ladder in ladders(settings):
+        for change in ladder:
+            assert with_values(settings, change.values) != settings
+
+
+def test_offloading_all_of_the_optimizer_takes_a_partial_ratio_back():
+    partial = with_values(
+        on_gpus(**{"zero.stage": 3, "offload.optimizer": "cpu"}), {"offload.optimizer_ratio": 0.5}
+    )
+    (whole,) = [c for ladder in ladders(partial) for c in ladder if c.typed == "offload=optimizer"]
+    assert None is with_values(partial, whole.values).offload.optimizer_ratio
+
+
+def test_the_largest_micro_batch_that_fits_divides_the_samples_of_a_rank():
+    assert 8 == largest_micro_size(on_gpus(), need_within(330))
+    assert 16 == largest_micro_size(on_gpus(), need_within(10_000))  # all samples of a rank
+    assert None is largest_micro_size(on_gpus(), need_within(250))
