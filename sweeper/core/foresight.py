@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from sweeper.core.machine import Machine
 from sweeper.core.memory_calibration import Calibration, MemoryEstimate, surely_too_large
@@ -18,6 +18,17 @@ from sweeper.core.spec import TrialSpec
 from sweeper.core.trial import Trial
 
 DOES_NOT_FIT = "does-not-fit"
+# Of what the ranks offload to the host, which trials on a device do not correct.
+_HOST_DOUBT = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """What somebody needs, and has."""
+
+    who: str
+    estimate: MemoryEstimate
+    limit_bytes: int
 
 
 class Foresight:
@@ -32,27 +43,17 @@ class Foresight:
 
     def planned(self, plan: Plan) -> Plan:
         """The plan, refused where it surely does not fit."""
-        judged = self._judged(plan)
-        if judged is None:
-            return plan
-        estimate, limit = judged
-        if not surely_too_large(estimate, limit):
-            return plan
-        total = estimate.mean_bytes + estimate.untouched_bytes
-        reason = (
-            f"needs about {format_bytes(total)} (give or take "
-            f"{format_bytes(2 * estimate.deviation_bytes)}), and a rank has {format_bytes(limit)}"
-        )
-        violation = max(total / limit - 1.0, 0.01)
-        refused = Infeasible(rule=DOES_NOT_FIT, reason=reason, violation=violation)
-        return replace(plan, ready=refused)
+        for demand in self._demands(plan):
+            if surely_too_large(demand.estimate, demand.limit_bytes):
+                return replace(plan, ready=_refused(demand))
+        return plan
 
     def likelihood(self, plan: Plan) -> float:
         """That it fits; 0 for one that is refused, 1 where nothing is known."""
         if not isinstance(plan.ready, TrialSpec):
             return 0.0
-        judged = self._judged(plan)
-        return 1.0 if judged is None else judged[0].probability_below(judged[1])
+        chances = [d.estimate.probability_below(d.limit_bytes) for d in self._demands(plan)]
+        return min(chances, default=1.0)
 
     def learn(self, trial: Trial) -> None:
         settings = settings_from_flat(trial.settings)
@@ -79,15 +80,21 @@ class Foresight:
         total = estimate.mean_bytes + estimate.untouched_bytes
         return LongestSequence(tokens=tokens, need_bytes=int(total), limit_bytes=limit_bytes)
 
-    def _judged(self, plan: Plan) -> tuple[MemoryEstimate, int] | None:
-        """What is needed, and what there is."""
+    def _demands(self, plan: Plan) -> Iterator[_Demand]:
+        """On a rank, and on the host that all ranks offload to."""
         if not isinstance(plan.ready, TrialSpec):
-            return None
+            return
         need = self._need(plan.settings)
+        if need is None:
+            return
         limit_bytes = self._limit_bytes(plan.ready.memory_limit_bytes)
-        if need is None or not limit_bytes:
-            return None
-        return self._calibration.estimate(plan.settings, need), limit_bytes
+        if limit_bytes:
+            estimate = self._calibration.estimate(plan.settings, need)
+            yield _Demand("a rank", estimate, limit_bytes)
+        if not need.shared:
+            total = float(need.host_bytes * plan.ready.ranks)
+            host = MemoryEstimate(mean_bytes=total, deviation_bytes=_HOST_DOUBT * total)
+            yield _Demand("the host", host, self._machine.host_memory_bytes)
 
     def _need(self, settings: Settings) -> MemoryNeed | None:
         profile = self._profile_of(settings)
@@ -96,3 +103,16 @@ class Foresight:
     def _limit_bytes(self, limit_bytes: int) -> int:
         """0 stands for all of a device."""
         return limit_bytes or self._machine.device_memory_bytes or 0
+
+
+def _refused(demand: _Demand) -> Infeasible:
+    estimate, limit_bytes = demand.estimate, demand.limit_bytes
+    total = estimate.mean_bytes + estimate.untouched_bytes
+    return Infeasible(
+        rule=DOES_NOT_FIT,
+        reason=(
+            f"{demand.who} needs about {format_bytes(total)} (give or take "
+            f"{format_bytes(2 * estimate.deviation_bytes)}) and has {format_bytes(limit_bytes)}"
+        ),
+        violation=max(total / limit_bytes - 1.0, 0.01),
+    )

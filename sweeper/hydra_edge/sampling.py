@@ -36,13 +36,16 @@ def open_sampler(
     from sweeper.search.optuna_study import is_guided, open_study
 
     check_directions(options.get("direction"), objective)
+    evidence = []
+    if options.get("warm_start") and not finished:
+        evidence = _evidence(str(options["warm_start"]), settings)
+    extend = _custom_search_space(options.get("custom_search_space"), config)
     seed = options.get("seed")
     if options.get("storage") is None:
         # The folders hold the facts: a journal that is here was left by a run that was killed. It may
         # end in half a line, and the lock beside it would be waited for; it is written anew.
         for path in folder.path.glob(f"{folder.journal.name}*"):
             path.unlink(missing_ok=True)
-    extend = _custom_search_space(options.get("custom_search_space"), config)
     guided = is_guided(options["sampler"])
     by_optuna = extend is not None or len(objective.directions) > 1
     study = open_study(
@@ -65,8 +68,8 @@ def open_sampler(
         objective=objective,
         guided=guided,
     )
-    if options.get("warm_start") and not finished:
-        sampler.learn(_evidence(str(options["warm_start"]), settings), str(options["warm_start"]))
+    if evidence:
+        sampler.learn(evidence, str(options["warm_start"]))
     for trial in finished:
         sampler.replay(trial)
     return sampler

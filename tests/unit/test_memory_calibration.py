@@ -126,4 +126,4 @@ def test_what_is_kept_of_a_thousand_trials_is_no_more_than_of_one():
     for _ in range(1000):
         calibration.learn(nano(), need(), peak(need().peak_bytes))
         sizes.append(len(pickle.dumps(calibration)))
-    assert sizes[0] == sizes[-1]
+    assert sizes[-1] < sizes[0] + 16  # the digits of a counter

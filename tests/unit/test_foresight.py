@@ -1,0 +1,101 @@
+from dataclasses import replace
+
+import pytest
+
+from sweeper.core.foresight import DOES_NOT_FIT, Foresight
+from sweeper.core.machine import Machine
+from sweeper.core.outcome import Infeasible, Measured, OutOfMemory, Stopped
+from sweeper.core.plan import plan
+from sweeper.core.spec import TrialSpec
+from tests.support import MACHINE, measured, nano, trial_of
+from tests.unit.test_memory_model import PROFILE, need
+
+GIB = 2**30
+GPU = Machine(cores=16, host_memory_bytes=64 * GIB, devices=8, device_memory_bytes=80 * GIB)
+ON_GPU = {"hardware.accelerator": "cuda", "precision.mode": "bf16"}
+
+
+def planned(machine=MACHINE, **changes):
+    return plan(nano(**{"workload.global_batch_size": 64, **changes}), machine)
+
+
+def foresight(machine=MACHINE):
+    return Foresight(lambda settings: PROFILE, machine)
+
+
+def test_what_surely_does_not_fit_is_refused_with_what_it_needs():
+    limited = planned(**{"hardware.memory_limit": "4GiB"})
+    refused = foresight().planned(limited).ready
+    assert isinstance(refused, Infeasible)
+    assert DOES_NOT_FIT == refused.rule
+    assert "a rank needs about" in refused.reason
+    assert "has 4.00 GiB" in refused.reason
+    assert need().limited_bytes / (4 * GIB) - 1 == pytest.approx(refused.violation, rel=0.01)
+
+
+def test_what_fits_is_left_as_it_is_and_likely():
+    roomy = planned(**{"hardware.memory_limit": "900GiB"})
+    assert roomy == foresight().planned(roomy)
+    assert foresight().likelihood(roomy) > 0.99
+
+
+def test_near_the_limit_it_is_neither_refused_nor_sure():
+    near = planned(**{"hardware.memory_limit": f"{need().limited_bytes}B"})
+    assert isinstance(foresight().planned(near).ready, TrialSpec)
+    assert 0.3 < foresight().likelihood(near) < 0.7
+
+
+def test_an_illegal_plan_has_no_chance():
+    assert 0.0 == foresight().likelihood(planned(**{"offload.optimizer": "cpu"}))
+
+
+def test_without_a_profile_it_has_no_opinion():
+    limited = planned(**{"hardware.memory_limit": "1GiB"})
+    blind = Foresight(lambda settings: None, MACHINE)
+    assert limited == blind.planned(limited)
+    assert 1.0 == blind.likelihood(limited)
+    blind.learn(trial_of(0, measured()))
+    assert blind.longest_sequence(trial_of(0, measured())) is None
+
+
+@pytest.mark.parametrize("kind", [Measured, Stopped])
+def test_it_learns_from_measured_and_from_stopped_trials(kind):
+    changes = {"workload.global_batch_size": 64}
+    truth = int(0.9 * need().peak_bytes)
+    limit = int(0.95 * need().peak_bytes) + need().untouched_bytes
+    near = planned(**{"hardware.memory_limit": f"{limit}B"})
+    seer = foresight()
+    before = seer.likelihood(near)
+    m = measured(peak_bytes=truth).measurement
+    outcome = Measured(measurement=m) if kind is Measured else Stopped(measurement=m, reason="x")
+    for number in range(5):
+        seer.learn(trial_of(number, outcome, **changes))
+    assert before < 0.5 < 0.8 < seer.likelihood(near)
+
+
+def test_it_learns_from_what_ran_out_of_memory():
+    limit = int(1.1 * need().limited_bytes)
+    changes = {"workload.global_batch_size": 64, "hardware.memory_limit": f"{limit}B"}
+    near = planned(**changes)
+    seer = foresight()
+    before = seer.likelihood(near)
+    out = OutOfMemory(memory="host", phase="warm-up", reason="x")
+    seer.learn(replace(trial_of(0, out, **changes), memory_limit_bytes=limit))
+    assert seer.likelihood(near) < before
+
+
+def test_a_host_too_small_for_what_all_ranks_offload_is_seen_too():
+    offloaded = {**ON_GPU, "zero.stage": 3, "offload.optimizer": "cpu", "hardware.ranks": 1}
+    small = Machine(cores=16, host_memory_bytes=4 * GIB, devices=8, device_memory_bytes=80 * GIB)
+    refused = foresight(small).planned(planned(small, **offloaded)).ready
+    assert isinstance(refused, Infeasible)
+    assert "the host needs about" in refused.reason
+    assert isinstance(foresight(GPU).planned(planned(GPU, **offloaded)).ready, TrialSpec)
+
+
+def test_the_longest_sequence_is_foretold_from_what_trials_have_taught():
+    trial = trial_of(0, measured(), **{"workload.global_batch_size": 64})
+    longest = foresight().longest_sequence(trial)
+    assert 1024 == longest.tokens
+    assert longest.need_bytes > need().limited_bytes
+    assert longest.limit_bytes == MACHINE.host_memory_bytes
