@@ -43,9 +43,10 @@ test-gpu:  ## the tests that need a CUDA device, with the python of a GPU host
 wheelhouse: $(READY)  ## in .whl/, what a GPU host without a network lacks
 	PYTHON=$(BIN)/python tests/gpu/wheelhouse.sh .whl
 
-bench: $(READY)  ## fixed cost of a trial, runner by runner, and how true its numbers are
+bench: $(READY)  ## what a trial costs, runner by runner, and a study; how true their numbers are
 	$(BIN)/python -m benchmarks.trial_overhead
 	$(BIN)/python -m benchmarks.fidelity
+	$(BIN)/python -m benchmarks.study_overhead
 
 lint: $(READY)  ## ruff: style and format
 	$(BIN)/ruff check .

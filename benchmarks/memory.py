@@ -1,7 +1,8 @@
 """Predicted against measured peaks of memory, cold and calibrated, on trials never used for fitting.
 
 ``python -m benchmarks.memory --measure`` runs a seeded random set of trials and appends each to
-``memory-trials.csv``; without it the set is evaluated into ``memory.json``.
+``memory-trials.csv``; without it the set is evaluated into ``memory.json``. The formulas and the
+priors were developed on draws with the seeds 1 and 2, which are not in this set.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from sweeper.run.runners import runner
 from sweeper.terminal import summary
 
 CSV = PUBLISHED / "memory-trials.csv"
-SEED = 2
+SEED = 3
 NUM_LEARNED = 10
 LIMITS = tuple(n / 100 for n in range(70, 131, 5))  # as shares of what a trial needed
 FIELDS = ("group", "changes", "peak_bytes", "phase_peaks", "wall_seconds", "kind", "environment")
@@ -92,8 +93,8 @@ def drawn(group: str, random_: random.Random) -> dict[str, Any]:
     """Changes to the default configuration: a point of what the plan knows, legal or not."""
     layout = random_.choice(["data"] * 6 + ["tensor2", "pipeline2", "sequence2"])
     ranks = 2 if layout != "data" else random_.choice([1, 2])
-    most = 256 if group == "gpt2" else 1024  # tokens that two cores train on in seconds
-    length = random_.choice([n for n in (32, 64, 128, 256, 512) if 2 * n <= most])
+    most = 128 if group == "gpt2" else 512  # tokens that two cores train on in seconds
+    length = random_.choice([n for n in (32, 64, 128, 256, 512) if n <= most])
     micro = random_.choice([n for n in (1, 2, 4, 8) if n * length <= most])
     data_parallel = ranks if layout == "data" else 1
     changes: dict[str, Any] = {

@@ -186,6 +186,10 @@ class StudyFolder:
         return RoundsFolder(self.path / "finalists")
 
     @property
+    def ruled_out(self) -> Path:
+        return self.path / "ruled_out.json"
+
+    @property
     def longest_sequence(self) -> Path:
         return self.path / "longest_sequence.json"
 

@@ -58,6 +58,10 @@ def activations(settings: Settings, profile: ModelProfile, share: Share) -> list
     carried = traced("carried")
     add("activations", "backward", saved * (1 + waiting) + working, on_heap)
     add("gradients", "backward", carried, carried < HEAP_BLOCK_BYTES)
+    if settings.parallel.pipeline > 1:
+        # pipe/engine.py: the last stage's outputs wait in its buffers until the backward pass ends.
+        logits = 4.0 * (profile.vocab_size or 0) * share.samples * share.tokens
+        add("logits and loss", "forward", logits, _is_small_head(profile, share))
     place: Place = "host" if settings.checkpointing.on_cpu else "device"
     inputs = recomputed * block.input * share.in_flight
     add("activations", "forward", inputs, on_heap, place)

@@ -7,6 +7,7 @@ the settings that pick a code path of their own (centred at 0). Each trial is a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -25,14 +26,14 @@ FIT_MARGIN = 0.03
 # How far a group's bytes may be off beside what all of them are, as one standard deviation: what is
 # allocated by shapes is known better than what depends on kernels and allocators.
 _GROUPS: Mapping[str, tuple[tuple[str, ...], float]] = {
-    "base": (("framework base",), 0.04),
-    "states": (("parameters", "master weights", "optimizer states"), 0.04),
-    "gradients": (("gradients", "buckets and communication"), 0.10),
-    "activations": (("activations", "logits and loss"), 0.15),
-    "workspace": (("workspace",), 0.25),
+    "base": (("framework base",), 0.03),
+    "states": (("parameters", "master weights", "optimizer states"), 0.03),
+    "gradients": (("gradients", "buckets and communication"), 0.08),
+    "activations": (("activations", "logits and loss"), 0.12),
+    "workspace": (("workspace",), 0.20),
 }
 _ALL = 0.08  # of everything on a machine, as a share of the peak
-_OFFSET = 0.025  # of a code path, likewise
+_OFFSET = 0.015  # of a code path, likewise
 _NOISE = 0.045  # of one trial against another of like settings
 _NOISE_TRIALS = 6.0  # what the line above weighs against measured residuals
 _LEAST_DEVIATION = 0.005
@@ -50,9 +51,13 @@ class MemoryEstimate:
     untouched_bytes: float = 0.0
 
     def probability_below(self, limit_bytes: float) -> float:
-        """P(fits)."""
+        """P(fits), by the logistic distribution of this mean and deviation.
+
+        What is not in the formulas is far off now and then: its tails are wider than the normal's.
+        """
         room = limit_bytes - self.untouched_bytes - self.mean_bytes
-        return _NORMAL.cdf(room / max(self.deviation_bytes, 1.0))
+        scale = max(self.deviation_bytes, 1.0) * math.sqrt(3.0) / math.pi
+        return 0.5 * (1.0 + math.tanh(room / scale / 2.0))
 
 
 def surely_too_large(estimate: MemoryEstimate, limit_bytes: float) -> bool:

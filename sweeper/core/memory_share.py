@@ -22,7 +22,8 @@ class Share:
     zero_ranks: int
     in_flight: int
     sharded: float  # share of a block's inner activations
-    has_head: bool
+    outside: int  # parameters that are not in blocks
+    tensor_ranks: int
 
     @property
     def parameters(self) -> int:
@@ -31,6 +32,21 @@ class Share:
     @property
     def largest_parameter(self) -> int:
         return max((numel for numel, _ in self.sizes), default=0)
+
+    @property
+    def own(self) -> float:
+        """Elements of the partition that ZeRO gives to a rank."""
+        return self.parameters / self.zero_ranks
+
+    @property
+    def own_at_stage_3(self) -> float:
+        """As ``own``; what tensor parallelism leaves whole stays cut over its ranks too.
+
+        ``zero.Init`` cuts before AutoTP comes, which partitions anew only what it takes (run).
+        """
+        if self.tensor_ranks == 1:
+            return self.own
+        return self.own - self.outside / self.zero_ranks * (1 - 1 / self.tensor_ranks)
 
     def up_to(self, numel: float) -> float:
         """Elements of the parameters that are no larger."""
@@ -62,7 +78,8 @@ def share_of(settings: Settings, profile: ModelProfile) -> Share:
         # comes back (source: pipe/schedule.py, TrainSchedule.num_pipe_buffers).
         in_flight=max(min(stages, accumulation_steps), 1),
         sharded=1.0 / degrees.tensor,
-        has_head=True,
+        outside=profile.num_parameters - profile.num_blocks * profile.parameters_per_block,
+        tensor_ranks=degrees.tensor,
     )
 
 

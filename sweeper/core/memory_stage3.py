@@ -19,14 +19,12 @@ from sweeper.core.settings import Settings
 
 def stage3(settings: Settings, share: Share) -> list[Piece]:
     """zero/stage3.py and zero/partition_parameters.py."""
-    w, size = widths(settings, share), share.parameters
-    own = size / share.zero_ranks
+    w = widths(settings, share)
+    own = share.own_at_stage_3
     offload = settings.offload
     offloaded = offload.optimizer != "none"
     states_on: Place = "host" if offloaded else "device"
     weights_on: Place = "device" if offload.params == "none" else "host"
-    # _create_fp32_partitions: fp32 weights are their own master, unless CPU Adam has a copy.
-    has_master = offloaded or w.weight != w.master
     group = min(settings.zero.sub_group_size or 1_000_000_000, own)
     pieces = [
         flat("parameters", "always", own * w.weight, weights_on),
@@ -35,10 +33,11 @@ def stage3(settings: Settings, share: Share) -> list[Piece]:
     on_host = _offloaded_share(settings, own, group) if offloaded else 0.0
     for place, part in ((states_on, on_host), ("device", 1.0 - on_host)):
         if part > 0:
-            master = w.master if has_master else 0
+            # _create_fp32_partitions means to let fp32 weights be their own master, but compares a
+            # torch.device with a string: there is always a copy (run).
             gradient = w.master if offloaded else 0  # initialize_optimizer_states
             pieces += [
-                flat("master weights", "always", own * part * master, place),
+                flat("master weights", "always", own * part * w.master, place),
                 flat("optimizer states", "always", own * part * w.states, place),
                 flat("gradients", "always", own * part * gradient, place),
             ]

@@ -91,7 +91,7 @@ def _in_phases(
 def _bf16_optimizer(settings: Settings, share: Share) -> list[Piece]:
     """bf16_optimizer.py: fp32 gradients of all parameters live for ever, beside the 16-bit ones."""
     w, size = widths(settings, share), share.parameters
-    own = size / share.zero_ranks
+    own = share.own
     pieces = [
         flat("parameters", "always", size * w.weight),
         flat("master weights", "always", own * 4),
@@ -108,7 +108,7 @@ def _bf16_optimizer(settings: Settings, share: Share) -> list[Piece]:
 def _stages_1_and_2(settings: Settings, share: Share) -> list[Piece]:
     """zero/stage_1_and_2.py. Master weights are a copy even where the model is in fp32."""
     w, size, zero = widths(settings, share), share.parameters, settings.zero
-    own, several = size / share.zero_ranks, share.accumulation_steps > 1
+    own, several = share.own, share.accumulation_steps > 1
     offloaded = settings.offload.optimizer != "none"
     place: Place = "host" if offloaded else "device"
     pieces = [
@@ -126,7 +126,7 @@ def _stages_1_and_2(settings: Settings, share: Share) -> list[Piece]:
         if several:
             pieces += _in_phases("gradients", ("forward", "backward"), share.sizes, w.gradient)
     if offloaded:
-        return pieces + _offloaded_gradients(share, w, several)
+        return pieces + _offloaded_gradients(settings, share, w)
     # copy_grads_in_partition, then get_flat_partition and step(): flattened, then made fp32
     summed = _whole_parameters_of_a_partition(share) * w.gradient
     if zero.contiguous_gradients is not False:
@@ -149,7 +149,7 @@ def _whole_parameters_of_a_partition(share: Share) -> float:
     Of consequence where one parameter, the table of tokens, is larger than a partition: it stands at
     an end, and the rank where it ends has what is left of that partition too.
     """
-    own = share.parameters / share.zero_ranks
+    own = share.own
     return min(own * -(-share.largest_parameter // own), float(share.parameters))
 
 
@@ -182,25 +182,25 @@ def _reduction(settings: Settings, share: Share, w: Widths) -> list[Piece]:
     copied = w.weight if share.zero_ranks > 1 and zero.reduce_scatter is not False else 0
     copied += w.sent if w.sent != w.weight else 0
     pieces.append(flat("buckets and communication", "reduce", filled * copied))
+    if offloaded:  # the copies are gone when the norm of each gradient is taken
+        norm = max(share.largest_parameter * NORM_BYTES - filled * copied, 0.0)
+        pieces.append(flat("workspace", "reduce", norm))
     return pieces
 
 
-def _offloaded_gradients(share: Share, w: Widths, several: bool) -> list[Piece]:
+def _offloaded_gradients(settings: Settings, share: Share, w: Widths) -> list[Piece]:
     """fp32 gradients for CPU Adam, the 16-bit copy of its result, and a staging buffer on each side."""
-    own, largest = share.parameters / share.zero_ranks, share.largest_parameter
+    own, largest = share.own, share.largest_parameter
     pieces = [
         flat("gradients", "always", own * w.master, "host"),
         flat("master weights", "always", own * w.weight, "host"),
         flat("workspace", "always", largest * w.weight, "host"),
         flat("workspace", "always", largest * w.weight),
-        flat("workspace", "reduce", largest * NORM_BYTES),
     ]
-    if several:  # accumulated_grads_in_cpu: of each parameter of the partition
-        pieces += of_parameters(
-            "gradients",
-            "always",
-            tuple((numel, count / share.zero_ranks) for numel, count in share.sizes),  # type: ignore[misc]
-            w.weight,
-            "host",
-        )
+    if w.gradient != w.weight:  # _build_compact_grad_partition_buffer
+        pieces += [flat("gradients", phase, own * w.gradient) for phase in _WITHIN_A_STEP[1:]]
+    elif share.accumulation_steps > 1 and settings.zero.stage == 2:
+        # accumulated_grads_in_cpu: of each parameter of the partition
+        part = w.weight / share.zero_ranks
+        pieces += of_parameters("gradients", "always", share.sizes, part, "host")
     return pieces

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-PROFILE_SCHEMA = 4
+PROFILE_SCHEMA = 5
 
 # How settings call a precision -> the mode that was traced: fp16 has the shapes and widths of bf16.
 TRACED_MODES = ("fp32", "bf16", "autocast_bf16")

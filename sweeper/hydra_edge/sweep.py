@@ -46,6 +46,9 @@ from sweeper.run.ops import are_built, ensure_ops
 from sweeper.run.runners import runner
 from sweeper.terminal import Terminal
 
+# A space of so many points is looked through before the first trial: some milliseconds each.
+MAX_LISTED_POINTS = 2_000
+
 
 def sweep(
     arguments: list[str],
@@ -107,6 +110,8 @@ def sweep(
             folder, options=options, typed=typed, config=config_now, environment=environment
         )
     planner.look_from(machine, finished)
+    if not resuming:
+        _tell_ruled_out(planner, typed.space, folder, terminal)
     ensure_ops(ops, accelerator=accelerator, say=terminal.say)
 
     for note in plan(settings, machine).notes:
@@ -139,6 +144,28 @@ def _begin_to_load(settings: Settings, ops: Sequence[str]) -> None:
     ready = plan(settings, quick_look()).ready
     if isinstance(ready, TrialSpec) and are_built(ops):
         runner(settings.launch.runner).prepare(ready)
+
+
+def _tell_ruled_out(
+    planner: _Planner, space: SearchSpace, folder: StudyFolder, terminal: Terminal
+) -> None:
+    """How much of a space that can be listed is not worth a trial, and why."""
+    if space.size is None or space.size > MAX_LISTED_POINTS:
+        return
+    found: dict[str, dict[str, Any]] = {}
+    for point in space.points():
+        refused = planner.plan(point).ready
+        if isinstance(refused, Infeasible | Unsupported):
+            rule = refused.rule if isinstance(refused, Infeasible) else "unsupported"
+            entry = found.setdefault(rule, {"candidates": 0, "reason": refused.reason})
+            entry["candidates"] += 1
+    write_json(folder.ruled_out, {"schema_version": 1, "space": space.size, "rules": found})
+    if found:
+        number = sum(entry["candidates"] for entry in found.values())
+        terminal.say(
+            f"{number} of {space.size} candidates are ruled out before they are run "
+            f"({', '.join(found)}); the report says why"
+        )
 
 
 class _Planner:

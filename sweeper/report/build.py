@@ -43,6 +43,7 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
             root=folder.path,
             stop_reason=stop_reason or _stored_reason(folder) or "it was ended from outside",
             robust=_robustness(folder, how, study),
+            ruled_out=read_json(folder.ruled_out),
         ),
     )
     if stop_reason is not None:

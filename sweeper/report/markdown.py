@@ -28,8 +28,9 @@ def report_markdown(
     root: Path,
     stop_reason: str,
     robust: Robustness | None = None,
+    ruled_out: Mapping[str, Any] | None = None,
 ) -> str:
-    """``study`` is what study.yaml holds; paths of figures are given relative to ``root``."""
+    """``study`` is what study.yaml holds, ``ruled_out`` ruled_out.json; figures are given relative to ``root``."""
     trials = how.trials
     parts = [
         f"# {study.get('study_name', root.name)}",
@@ -40,6 +41,7 @@ def report_markdown(
         _layouts(trials),
         _ranking(trials),
         _failures(trials),
+        _not_run(ruled_out),
         _different(trials),
         _pictures(figures, root),
         _trust(trials, study, stop_reason),
@@ -207,6 +209,25 @@ def _failures(trials: Sequence[Trial]) -> str:
     ]
     return "\n".join(
         ["## What was not measured, and why", "", *_table(("outcome", "reason", "trials"), rows)]
+    )
+
+
+def _not_run(ruled_out: Mapping[str, Any] | None) -> str:
+    """What the plan and the memory model took out of the space before the first trial."""
+    if not ruled_out or not ruled_out["rules"]:
+        return ""
+    rules = sorted(ruled_out["rules"].items(), key=lambda item: -item[1]["candidates"])
+    rows = [(rule, str(found["candidates"]), found["reason"]) for rule, found in rules]
+    number = sum(found["candidates"] for _, found in rules)
+    head = ("rule", "candidates", "reason of the first")
+    return "\n".join(
+        [
+            "## What was ruled out without a trial",
+            "",
+            f"{number} of {ruled_out['space']} candidates:",
+            "",
+            *_table(head, rows),
+        ]
     )
 
 

@@ -28,14 +28,19 @@ class LiveBytes(TorchDispatchMode):
         super().__init__()
         self.now = 0
         self.peak = 0
-        self._known: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self.in_backward = False
+        # storage -> its bytes, in a list: they may pass to another storage
+        self._known: weakref.WeakKeyDictionary[Any, list[int]] = weakref.WeakKeyDictionary()
 
     def ignore(self, tensor: Tensor) -> None:
         """A storage that is counted elsewhere, such as a parameter's."""
-        self._known[tensor.untyped_storage()] = 0
+        self._known[tensor.untyped_storage()] = [0]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
+        if self.in_backward and func is torch.ops.aten.add.Tensor and isinstance(args[0], Tensor):
+            # Autograd adds gradients of one tensor up in place, but not those of fake ones.
+            self._pass_on(args[0].untyped_storage(), out.untyped_storage())
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):
                 self._add(leaf.untyped_storage())
@@ -45,13 +50,22 @@ class LiveBytes(TorchDispatchMode):
         if storage in self._known:
             return
         size = storage.nbytes()
-        self._known[storage] = size
+        self._know(storage, size)
         self.now += size
         self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._remove, size)
 
-    def _remove(self, size: int) -> None:
-        self.now -= size
+    def _pass_on(self, old: Any, new: Any) -> None:
+        held = self._known.get(old)
+        if held is not None and held[0] == new.nbytes():
+            held[0] = 0
+            self._know(new, new.nbytes())
+
+    def _know(self, storage: Any, size: int) -> None:
+        self._known[storage] = held = [size]
+        weakref.finalize(storage, self._remove, held)
+
+    def _remove(self, held: list[int]) -> None:
+        self.now -= held[0]
 
     def restart(self) -> int:
         """The peak since the last call."""
@@ -143,6 +157,7 @@ def trace(
         with live, EvenRouting(), marks.on():
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
                 loss = model(ids)
+            live.in_backward = True
             loss.backward()
     finally:
         for hook in hooks:

@@ -67,7 +67,7 @@ def test_the_installed_package_composes_from_any_folder_with_its_own_files(site,
     )
     assert 0 == shown.returncode, shown.stderr
     assert "layers: 12" in shown.stdout
-    assert "optuna.samplers.TPESampler" in shown.stdout
+    assert "sweeper.search.guide.Guide" in shown.stdout
 
 
 def test_a_model_of_the_installed_package_can_be_built(site, tmp_path):

@@ -14,6 +14,7 @@ from sweeper.core.exported import exported_layout, exported_settings
 from sweeper.core.folder import StudyFolder, read_json, write_json
 from sweeper.core.outcome import Measured, reason_of
 from sweeper.core.plan import plan
+from sweeper.core.standing import standing
 from sweeper.core.trial import Trial
 from sweeper.report.bundle import write_bundle
 from sweeper.run.launch import free_port
@@ -83,7 +84,7 @@ def test_two_lines_and_the_launch_script_train_as_the_trial_did(
     folder = StudyFolder(tmp_path / "a study")
     model = {"_target_": f"sweeper.models.{family}.build", **arguments}
     trial = measured_trial(folder, model=model, **TWO_RANKS, **changes)
-    write_bundle(folder, [trial], trial)
+    write_bundle(folder, standing([trial]))
 
     losses = trial.outcome.measurement.losses
     spec = plan(nano(model=model, **TWO_RANKS, **changes), MACHINE).ready
@@ -138,7 +139,7 @@ def test_a_pipeline_of_a_model_that_has_no_parts_is_one_line(tmp_path):
     folder = StudyFolder(tmp_path)
     write_json(folder.trial(0).ds_config, {})
     trial = trial_of(0, measured(), **{"parallel.pipeline": 2, "hardware.ranks": 2})
-    write_bundle(folder, [trial], trial)
+    write_bundle(folder, standing([trial]))
     with pytest.raises(UnsupportedHere, match=r"PipelineModule\(layers=..., num_stages=2\)"):
         prepare(folder.best, torch.nn.Linear(1, 1))
 
