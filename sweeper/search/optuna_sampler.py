@@ -49,7 +49,7 @@ def _surely(point: Point) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptunaProposal:
-    """``trial`` is None for a point that lies outside the space (a baseline of the user's own)."""
+    """``trial`` is None where Optuna did not choose the point: it learns of it when it is told."""
 
     point: Point
     trial: optuna.trial.Trial | None
@@ -137,7 +137,7 @@ class OptunaSampler:
 
     def propose(self, point: Point) -> OptunaProposal:
         point = self._acting(point)
-        if not self._holds(point):
+        if self._guide is not None or not self._holds(point):
             return self._noted(OptunaProposal(point=point, trial=None))
         self._study.enqueue_trial(
             {name: parsed(self._space.parameters[name], text) for name, text in point.items()}
@@ -148,12 +148,11 @@ class OptunaSampler:
         self._known[identity(proposal.point)] = trial
         self._learned(proposal.point, trial)
         asked = proposal.trial
+        relation = "repeats_trial" if repeat else "trial"
         if asked is None:
-            # Not a trial of Optuna's: one without parameters would leave its samplers no
-            # parameter that all trials share.
-            self._study.set_user_attr("baseline", {"trial": trial.number, **_summary(trial)})
+            self._record(proposal.point, trial, relation)
             return
-        asked.set_user_attr("repeats_trial" if repeat else "trial", trial.number)
+        asked.set_user_attr(relation, trial.number)
         for name, value in _summary(trial).items():
             asked.set_user_attr(name, value)
         if isinstance(trial.outcome, Crashed):
@@ -173,14 +172,19 @@ class OptunaSampler:
         if self._replayed is None:
             trials = self._study.get_trials(deepcopy=False)
             self._replayed = {t.user_attrs.get("trial") for t in trials}
-        if trial.number in self._replayed:
-            return
-        if not self._holds(trial.point):
+        if trial.number not in self._replayed:
+            self._record(trial.point, trial, "trial")
+
+    def _record(self, point: Point, trial: Trial, relation: str) -> None:
+        """In one write, which is also the quickest."""
+        if not self._holds(point):
+            # Not a trial of Optuna's: one without parameters would leave its samplers no
+            # parameter that all trials share.
             self._study.set_user_attr("baseline", {"trial": trial.number, **_summary(trial)})
             return
         measurement = measurement_of(trial.outcome)
         values = None if measurement is None else self._objective.values(measurement)
-        self._add(trial, values, {"trial": trial.number})
+        self._add(point, trial, values, {relation: trial.number})
 
     def learn(self, trials: list[Trial], source: str) -> None:
         """Takes the trials of another study as evidence: they are neither results nor known here.
@@ -219,10 +223,11 @@ class OptunaSampler:
             if not self._holds(trial.point):
                 continue
             if isinstance(trial.outcome, OutOfMemory):
-                self._add(trial, None, {"evidence_from": source})
+                self._add(trial.point, trial, None, {"evidence_from": source})
             elif (m := measurement_of(trial.outcome)) is not None:
                 values = zip(self._objective.values(m), scale, strict=True)
-                self._add(trial, [v * s for v, s in values], {"evidence_from": source})
+                scaled = [v * s for v, s in values]
+                self._add(trial.point, trial, scaled, {"evidence_from": source})
                 if self._guide is not None:
                     self._guide.learn(
                         Result(
@@ -233,15 +238,15 @@ class OptunaSampler:
                         )
                     )
 
-    def _add(self, trial: Trial, values: Any, attributes: dict[str, Any]) -> None:
+    def _add(self, point: Point, trial: Trial, values: Any, attributes: dict[str, Any]) -> None:
         crashed = isinstance(trial.outcome, Crashed)
         state = TrialState.COMPLETE if values is not None else TrialState.PRUNED
         self._study.add_trial(
             create_trial(
                 state=TrialState.FAIL if crashed else state,
                 values=None if values is None else list(values),
-                params={n: parsed(self._space.parameters[n], v) for n, v in trial.point.items()},
-                distributions={name: self._distributions[name] for name in trial.point},
+                params={n: parsed(self._space.parameters[n], v) for n, v in point.items()},
+                distributions={name: self._distributions[name] for name in point},
                 user_attrs={**attributes, **_summary(trial)},
                 constraints=None if crashed else {CONSTRAINT: self._violation(trial)},
             )
