@@ -23,7 +23,7 @@ class Conditions:
             return True
         options = {n: text for n, text in point.items() if n not in self._knobs}
         values = {n: yaml.safe_load(text) for n, text in point.items() if n in self._knobs}
-        settings = self._composer.settings_of_options(as_overrides(options))
+        settings = self._composer.quick_settings(as_overrides(options))
         return acts(with_values(settings, values), name)
 
 

@@ -154,7 +154,7 @@ def _tell_ruled_out(
         return
     found: dict[str, dict[str, Any]] = {}
     for point in space.points():
-        refused = planner.plan(point).ready
+        refused = planner.plan_quickly(point).ready
         if isinstance(refused, Infeasible | Unsupported):
             rule = refused.rule if isinstance(refused, Infeasible) else "unsupported"
             entry = found.setdefault(rule, {"candidates": 0, "reason": refused.reason})
@@ -188,10 +188,15 @@ class _Planner:
 
     def likelihood(self, point: Point) -> float:
         """That a trial of the point can be run to its end."""
-        planned = plan(self._composer.settings(as_overrides(point)), self._machine)
+        planned = self.plan_quickly(point)
         if self._foresight is None:
             return 1.0 if isinstance(planned.ready, TrialSpec) else 0.0
-        return self._foresight.likelihood(self._foresight.planned(planned))
+        return self._foresight.likelihood(planned)
+
+    def plan_quickly(self, point: Point) -> Plan:
+        """For the many points that are looked at and not run."""
+        planned = plan(self._composer.quick_settings(as_overrides(point)), self._machine)
+        return planned if self._foresight is None else self._foresight.planned(planned)
 
     def look_ahead(self, winner: Trial, folder: StudyFolder) -> None:
         """Writes what the winner would need at the longest sequence."""

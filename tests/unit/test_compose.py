@@ -40,12 +40,17 @@ def composer(hydra, master):
         ["zero=stage3", "batch.micro_size=4", "offload=optimizer"],
         ["batch.micro_size=2", "zero.stage=1", "zero=stage2"],
         ["optimizer.betas=[0.8,0.99]", "model.layers=3"],
+        ["zero=stage2", "zero.stage=0"],
+        ["hardware=cuda", "precision=fp32", "workload.seed=3"],
+        ["precision=bf16", "optimizer=lion", "checkpointing=full", "parallel=tensor2"],
+        ["ds.steps_per_print=7", "zero=stage1"],
     ],
 )
 def test_what_is_composed_is_what_hydra_composes(hydra, master, composer, overrides):
     expected = settings_of(hydra.config_loader.load_sweep_config(master, [*TYPED[:1], *overrides]))
     assert expected == composer.settings(overrides)
     assert expected == composer.settings(overrides)  # and a second time, from what was kept
+    assert expected == composer.quick_settings(tuple(overrides))
 
 
 def test_values_set_for_one_candidate_are_not_seen_by_the_next(composer):
