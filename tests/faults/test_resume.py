@@ -69,7 +69,7 @@ def test_a_study_killed_at_random_moments_loses_nothing_and_repeats_nothing(tmp_
         # Anywhere: in the imports or the start, or (mostly) while it plans, launches, runs, writes, tells.
         if moments.random() < 0.8:
             assert process.stderr.readline().startswith("study of"), process.communicate()
-        time.sleep(moments.uniform(0.0, 1.5))
+        time.sleep(moments.uniform(0.0, 3.0))
         assert process.poll() is None, process.communicate()
         process.send_signal(signal.SIGKILL)
         process.communicate()
