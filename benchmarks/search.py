@@ -28,7 +28,7 @@ from sweeper.core.space import Point, as_overrides
 from sweeper.core.spec import TrialSpec
 from sweeper.core.statistics import median_interval
 from sweeper.core.study import Budget, Proposal, Study
-from sweeper.core.trial import Trial
+from sweeper.core.trial import Trial, trial_of_plan
 from sweeper.search.optuna_sampler import OptunaSampler
 
 NUM_SEEDS = 20
@@ -85,18 +85,13 @@ class ReplayRunner:
                 outcome = _raced(recorded, plan.ready.beaten_step_seconds)
         else:
             outcome = plan.ready
-        return Trial(
+        return trial_of_plan(
+            plan,
+            outcome,
             number=number,
-            key=plan.key,
-            point=dict(point),
+            point=point,
             overrides=as_overrides(point),
-            settings=plan.settings.flat(),
-            notes=(),
             memory_limit_bytes=MACHINE.host_memory_bytes,
-            outcome=outcome,
-            started_at=0.0,
-            wall_seconds=0.0,
-            environment={},
         )
 
 

@@ -26,7 +26,7 @@ from sweeper.core.settings import with_values
 from sweeper.core.space import Choice, IntRange, Point, SearchSpace, as_overrides
 from sweeper.core.spec import TrialSpec
 from sweeper.core.study import Budget, Study
-from sweeper.core.trial import Trial
+from sweeper.core.trial import Trial, trial_of_plan
 from sweeper.run.model_profile import model_profile
 from sweeper.search.optuna_sampler import OptunaSampler
 from sweeper.search.optuna_study import GUIDED, open_study
@@ -59,18 +59,13 @@ class FormulaRunner:
             outcome = planned.ready
         else:
             outcome = Measured(measurement=_answer(planned.ready, point))
-        trial = Trial(
+        trial = trial_of_plan(
+            planned,
+            outcome,
             number=number,
-            key=planned.key,
-            point=dict(point),
+            point=point,
             overrides=as_overrides(point),
-            settings=planned.settings.flat(),
-            notes=planned.notes,
             memory_limit_bytes=MACHINE.host_memory_bytes,
-            outcome=outcome,
-            started_at=0.0,
-            wall_seconds=0.0,
-            environment={},
         )
         write_json(self._folder.trial(number).trial, trial.to_json())
         self._foresight.learn(trial)

@@ -16,7 +16,7 @@ from sweeper.core.outcome import Infeasible, Measured, Outcome, Unsupported
 from sweeper.core.plan import Plan, plan
 from sweeper.core.settings import Settings, settings_from_mapping
 from sweeper.core.space import Point, as_overrides
-from sweeper.core.trial import Trial
+from sweeper.core.trial import Trial, trial_of_plan
 
 ROOT = Path(__file__).resolve().parent.parent
 MACHINE = Machine(cores=2, host_memory_bytes=16 * 2**30)
@@ -130,15 +130,13 @@ def trial_of(
 ) -> Trial:
     settings = nano(**changes)
     planned = plan(settings, MACHINE)
-    return Trial(
+    return trial_of_plan(
+        planned,
+        outcome,
         number=number,
-        key=planned.key,
         point=point or {},
-        overrides=tuple(overrides),
-        settings=planned.settings.flat(),
-        notes=planned.notes,
+        overrides=overrides,
         memory_limit_bytes=MACHINE.host_memory_bytes,
-        outcome=outcome,
         started_at=1_700_000_000.0 + number,
         wall_seconds=12.5,
         environment={"device": "a CPU", "torch": "2.13.0", "deepspeed": "0.19.8"},
@@ -165,18 +163,15 @@ class FakeRunner:
         else:
             self.run_points.append(dict(point))
             outcome = self._answer(point)
-        return Trial(
+        return trial_of_plan(
+            planned,
+            outcome,
             number=number,
-            key=planned.key,
-            point=dict(point),
+            point=point,
             overrides=as_overrides(point),
-            settings=planned.settings.flat(),
-            notes=planned.notes,
             memory_limit_bytes=MACHINE.host_memory_bytes,
-            outcome=outcome,
             started_at=float(number),
             wall_seconds=1.0,
-            environment={},
         )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sweeper.core.outcome import Outcome, outcome_from_json, outcome_to_json
+from sweeper.core.plan import Plan
+from sweeper.core.space import Point
 
 TRIAL_SCHEMA = 1
 
@@ -64,3 +66,31 @@ class Trial:
             wall_seconds=document["wall_seconds"],
             environment=document["environment"],
         )
+
+
+def trial_of_plan(
+    planned: Plan,
+    outcome: Outcome,
+    *,
+    number: int,
+    point: Point,
+    overrides: Sequence[str],
+    memory_limit_bytes: int,
+    started_at: float = 0.0,
+    wall_seconds: float = 0.0,
+    environment: Mapping[str, Any] | None = None,
+) -> Trial:
+    """A planned candidate and what became of it."""
+    return Trial(
+        number=number,
+        key=planned.key,
+        point=dict(point),
+        overrides=tuple(overrides),
+        settings=planned.settings.flat(),
+        notes=planned.notes,
+        memory_limit_bytes=memory_limit_bytes,
+        outcome=outcome,
+        started_at=started_at,
+        wall_seconds=wall_seconds,
+        environment=environment or {},
+    )

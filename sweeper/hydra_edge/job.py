@@ -6,17 +6,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sweeper.core.folder import TrialFolder, read_json, write_json
+from sweeper.core.folder import TrialFolder, write_json
 from sweeper.core.machine import Machine
 from sweeper.core.outcome import Infeasible, Measured, Unsupported
 from sweeper.core.plan import Plan, memory_limit_bytes, plan
 from sweeper.core.settings import Settings
 from sweeper.core.space import Point
-from sweeper.core.trial import Trial
-from sweeper.run.exclusive import device_memory_used, exclusive, wait_until_drained
-from sweeper.run.launch import devices_of
-from sweeper.run.ops import ensure_ops
-from sweeper.run.runners import runner
+from sweeper.core.trial import Trial, trial_of_plan
+from sweeper.run.attempt import attempt
 from sweeper.terminal import Terminal
 
 
@@ -54,30 +51,26 @@ def run_trial(
         return record_refused(
             planned, machine=machine, number=number, point=point, overrides=overrides, folder=folder
         )
-    spec = planned.ready
-    ensure_ops(spec.ops, accelerator=spec.accelerator, say=terminal.say)
-    devices = devices_of(settings.hardware)
-    with exclusive(devices, terminal.say):
-        used_before = device_memory_used(devices)
-        started_at, start = time.time(), time.monotonic()
-        with terminal.trial_in_hand(number, overrides) as watch:
-            outcome = runner(settings.launch.runner).run(spec, folder, watch)
-        wall_seconds = time.monotonic() - start
-    trial = Trial(
+    with attempt(
+        planned.ready,
+        folder,
+        runner_name=settings.launch.runner,
         number=number,
-        key=planned.key,
-        point=dict(point),
-        overrides=tuple(overrides),
-        settings=planned.settings.flat(),
-        notes=planned.notes,
-        memory_limit_bytes=spec.memory_limit_bytes,
-        outcome=outcome,
-        started_at=started_at,
-        wall_seconds=wall_seconds,
-        environment=(read_json(folder.result(0)) or {}).get("environment", {}),
-    )
-    write_json(folder.trial, trial.to_json())
-    wait_until_drained(used_before, terminal.say, sleep=time.sleep)
+        overrides=overrides,
+        terminal=terminal,
+    ) as attempted:
+        trial = trial_of_plan(
+            planned,
+            attempted.outcome,
+            number=number,
+            point=point,
+            overrides=overrides,
+            memory_limit_bytes=planned.ready.memory_limit_bytes,
+            started_at=attempted.started_at,
+            wall_seconds=attempted.wall_seconds,
+            environment=attempted.environment,
+        )
+        write_json(folder.trial, trial.to_json())
     return trial
 
 
@@ -92,18 +85,14 @@ def record_refused(
 ) -> Trial:
     """The trial of a candidate that the plan rules out; no process is spent."""
     assert isinstance(planned.ready, Infeasible | Unsupported)
-    trial = Trial(
+    trial = trial_of_plan(
+        planned,
+        planned.ready,
         number=number,
-        key=planned.key,
-        point=dict(point),
-        overrides=tuple(overrides),
-        settings=planned.settings.flat(),
-        notes=planned.notes,
+        point=point,
+        overrides=overrides,
         memory_limit_bytes=memory_limit_bytes(planned.settings, machine),
-        outcome=planned.ready,
         started_at=time.time(),
-        wall_seconds=0.0,
-        environment={},
     )
     write_json(folder.trial, trial.to_json())
     return trial

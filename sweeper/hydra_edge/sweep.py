@@ -116,7 +116,7 @@ def sweep(
 
     for note in plan(settings, machine).notes:
         terminal.say(f"note: {note}")
-    for disturbance in what_disturbs(devices_of(settings.hardware)):
+    for disturbance in what_disturbs(devices_of(accelerator, settings.hardware.ranks)):
         terminal.say(f"note: {disturbance}")
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=hydra_context, task_function=task_function, config=config

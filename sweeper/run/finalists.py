@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import replace
 
 from sweeper.core.contest_record import recorded_rounds, write_contest
@@ -13,11 +12,8 @@ from sweeper.core.outcome import Outcome
 from sweeper.core.spec import TrialSpec
 from sweeper.core.trial import Trial
 from sweeper.errors import UsageError
-from sweeper.run.exclusive import device_memory_used, exclusive, wait_until_drained
-from sweeper.run.launch import device_ids
-from sweeper.run.ops import ensure_ops
+from sweeper.run.attempt import attempt
 from sweeper.run.processes import Family
-from sweeper.run.runners import runner
 from sweeper.terminal import Terminal
 
 
@@ -47,23 +43,22 @@ def run_contest(
 
 def measure_again(trial: Trial, spec: TrialSpec, folder: TrialFolder, terminal: Terminal) -> Trial:
     """The same work once more, in another folder; recorded there under the trial's own number."""
-    ensure_ops(spec.ops, accelerator=spec.accelerator, say=terminal.say)
-    devices = ["cpu"] if spec.accelerator == "cpu" else device_ids(spec.ranks)
-    with exclusive(devices, terminal.say):
-        used_before = device_memory_used(devices)
-        started_at, start = time.time(), time.monotonic()
-        with terminal.trial_in_hand(trial.number, trial.overrides) as watch:
-            outcome = runner(trial.settings["launch.runner"]).run(spec, folder, watch)
-        wall_seconds = time.monotonic() - start
-    again = replace(
-        trial,
-        outcome=outcome,
-        started_at=started_at,
-        wall_seconds=wall_seconds,
-        environment=(read_json(folder.result(0)) or {}).get("environment", {}),
-    )
-    write_json(folder.trial, again.to_json())
-    wait_until_drained(used_before, terminal.say, sleep=time.sleep)
+    with attempt(
+        spec,
+        folder,
+        runner_name=trial.settings["launch.runner"],
+        number=trial.number,
+        overrides=trial.overrides,
+        terminal=terminal,
+    ) as attempted:
+        again = replace(
+            trial,
+            outcome=attempted.outcome,
+            started_at=attempted.started_at,
+            wall_seconds=attempted.wall_seconds,
+            environment=attempted.environment,
+        )
+        write_json(folder.trial, again.to_json())
     return again
 
 

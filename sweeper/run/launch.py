@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sweeper.core.settings import HardwareSettings
 from sweeper.core.spec import TrialSpec
 from sweeper.places import extensions_dir, import_root
 
@@ -75,9 +74,9 @@ def device_ids(ranks: int) -> list[str]:
     return ids[:ranks]
 
 
-def devices_of(hardware: HardwareSettings) -> list[str]:
+def devices_of(accelerator: str, ranks: int) -> list[str]:
     """What a trial occupies: ``"cpu"``, or the ids of its CUDA devices."""
-    return ["cpu"] if hardware.accelerator == "cpu" else device_ids(hardware.ranks)
+    return ["cpu"] if accelerator == "cpu" else device_ids(ranks)
 
 
 def free_port() -> int:

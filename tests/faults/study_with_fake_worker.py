@@ -14,7 +14,8 @@ from pathlib import Path
 from sweeper import cli
 from sweeper.core.folder import StudyFolder, read_json
 from sweeper.core.machine import Machine
-from sweeper.hydra_edge import job, schema
+from sweeper.hydra_edge import schema
+from sweeper.run import attempt
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 
@@ -46,8 +47,8 @@ def main() -> None:
             return direct.run(spec, folder, watch)
 
     machine = Machine(cores=2, host_memory_bytes=2**34)
-    job.runner = lambda name: Recorded()
-    job.ensure_ops = sweep.ensure_ops = lambda *a, **k: None
+    attempt.runner = lambda name: Recorded()
+    attempt.ensure_ops = sweep.ensure_ops = lambda *a, **k: None
     sweep.model_profile = lambda settings: None  # it would take a child that loads torch
     sweep.are_built = lambda ops: False
     device = os.environ.get("FAKE_DEVICE", "a fake device")
