@@ -6,50 +6,56 @@ journal and trial folders on disk. ``python -m benchmarks.study_overhead [TRIALS
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import statistics
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.grids import GRIDS, MACHINE
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+
+from benchmarks.grids import MACHINE
 from benchmarks.setting import publish
 from sweeper.core.folder import StudyFolder, write_json
-from sweeper.core.foresight import Foresight
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Infeasible, Measured, Outcome, Unsupported
-from sweeper.core.plan import Plan, plan
-from sweeper.core.settings import with_values
-from sweeper.core.space import Choice, IntRange, Point, SearchSpace, as_overrides
+from sweeper.core.plan import Plan
+from sweeper.core.space import Point, as_overrides
 from sweeper.core.spec import TrialSpec
 from sweeper.core.study import Budget, Study
 from sweeper.core.trial import Trial, trial_of_plan
-from sweeper.run.model_profile import model_profile
+from sweeper.hydra_edge import schema
+from sweeper.hydra_edge.compose import Composer
+from sweeper.hydra_edge.conditions import Conditions, options_first
+from sweeper.hydra_edge.expressions import read
+from sweeper.hydra_edge.planner import Planner
+from sweeper.places import conf_dir
 from sweeper.search.optuna_sampler import OptunaSampler
 from sweeper.search.optuna_study import GUIDED, open_study
 
-SPACE = SearchSpace(
-    parameters={
-        "zero.stage": Choice(values=("0", "1", "2", "3")),
-        "offload.optimizer": Choice(values=("none", "cpu")),
-        "batch.micro_size": Choice(values=("1", "2", "4", "8", "16")),
-        "checkpointing.every_nth_block": Choice(values=("0", "1", "2")),
-        "zero.reduce_bucket_size": IntRange(low=1_000_000, high=500_000_000, log=True),
-        "zero.sub_group_size": IntRange(low=1_000_000, high=1_000_000_000, log=True),
-    }
-)
+EXPRESSIONS = [
+    "zero=choice(stage0,stage1,stage2,stage3)",
+    "offload=choice(none,optimizer)",
+    "batch.micro_size=choice(1,2,4,8,16)",
+    "checkpointing.every_nth_block=choice(0,1,2)",
+    "zero.reduce_bucket_size=tag(log,int(interval(1000000,500000000)))",
+    "zero.sub_group_size=tag(log,int(interval(1000000,1000000000)))",
+]
 WINDOW = 100  # trials over which the cost is a median
 
 
 class FormulaRunner:
     """Answers at once, and leaves the trial in its folder."""
 
-    def __init__(self, folder: StudyFolder, foresight: Foresight) -> None:
+    def __init__(self, folder: StudyFolder, planner: Planner) -> None:
         self._folder = folder
-        self._foresight = foresight
+        self._planner = planner
         self.done_at: list[float] = []
 
     def run(self, number: int, point: Point, planned: Plan) -> Trial:
@@ -68,7 +74,7 @@ class FormulaRunner:
             memory_limit_bytes=MACHINE.host_memory_bytes,
         )
         write_json(self._folder.trial(number).trial, trial.to_json())
-        self._foresight.learn(trial)
+        self._planner.learn(trial)
         self.done_at.append(time.perf_counter())
         return trial
 
@@ -93,20 +99,31 @@ def _answer(spec: TrialSpec, point: Point) -> Measurement:
     )
 
 
+@contextlib.contextmanager
+def _composer() -> Iterator[Composer]:
+    """Hydra as the command line starts it."""
+    schema.register()
+    fixed = ["+model=gpt2-nano", "hardware.ranks=2", "workload.global_batch_size=16"]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        typed = [*fixed, "hydra/sweeper=optuna"]
+        master = hydra.compose_config("config", typed, run_mode=RunMode.MULTIRUN, from_shell=False)
+        yield Composer(hydra.config_loader, master, fixed)
+
+
 def main(trials: int) -> None:
     """Runs the study, prints the cost of a trial as it grows, writes study_overhead.json."""
-    base = replace(GRIDS["gpt2-nano"]).settings(GRIDS["gpt2-nano"].baseline)
-    foresight = Foresight(model_profile, MACHINE)
-
-    def planned(point: Point) -> Plan:
-        numbers = {n: int(v) if v.isdigit() else v for n, v in point.items()}
-        return foresight.planned(plan(with_values(base, numbers), MACHINE))
-
-    with tempfile.TemporaryDirectory() as temporary:
+    space = options_first(read(EXPRESSIONS, {}).space)
+    baseline = {
+        name: (domain.points() or ("5000000",))[0] for name, domain in space.parameters.items()
+    }
+    with _composer() as composer, tempfile.TemporaryDirectory() as temporary:
+        planner = Planner(composer)
+        planner.look_from(MACHINE, [])
         folder = StudyFolder(Path(temporary) / "study")
-        runner = FormulaRunner(folder, foresight)
-        study = open_study(
-            space=SPACE,
+        runner = FormulaRunner(folder, planner)
+        optuna_study = open_study(
+            space=space,
             sampler={"_target_": GUIDED},
             storage=None,
             journal=folder.journal,
@@ -115,25 +132,21 @@ def main(trials: int) -> None:
             seed=1,
         )
         sampler = OptunaSampler(
-            SPACE,
-            study,
+            space,
+            optuna_study,
             seed=1,
-            likelihood=lambda point: foresight.likelihood(planned(point)),
+            acts=Conditions(composer, space).acts,
+            likelihood=planner.likelihood,
             guided=True,
         )
-        baseline = {
-            n: (d.points() or ("1",))[0]
-            for n, d in SPACE.parameters.items()
-            if isinstance(d, Choice)
-        }
-        baseline |= {"zero.reduce_bucket_size": "5000000", "zero.sub_group_size": "5000000"}
-        Study(
+        study = Study(
             sampler=sampler,
-            plan=planned,
+            plan=planner.plan,
             runner=runner,
             budget=Budget(trials=trials),
             clock=time.monotonic,
-        ).run(baseline)
+        )
+        print(study.run(baseline).stop_reason)
     costs = [1e3 * (b - a) for a, b in zip(runner.done_at, runner.done_at[1:], strict=False)]
     windows = {
         start + WINDOW: statistics.median(costs[start : start + WINDOW])

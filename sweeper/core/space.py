@@ -101,17 +101,3 @@ def identity(point: Point) -> Identity:
 def as_overrides(point: Point) -> tuple[str, ...]:
     """``{"zero": "stage2"}`` -> ``("zero=stage2",)``"""
     return tuple(f"{name}={value}" for name, value in point.items())
-
-
-def without_conflicts(parameters: Mapping[str, Domain], typed: str) -> dict[str, Domain]:
-    """The parameters that are left when ``typed`` has been given by hand.
-
-    ``zero=stage2`` decides everything below ``zero``, and ``zero.stage=2`` contradicts ``zero``.
-    """
-    key = typed.lstrip("+~")
-
-    def is_other(name: str) -> bool:
-        name = name.lstrip("+~")
-        return name != key and not name.startswith(f"{key}.") and not key.startswith(f"{name}.")
-
-    return {name: domain for name, domain in parameters.items() if is_other(name)}

@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweeper.core.objective import Objective, objective_from_mapping
@@ -19,24 +19,27 @@ from sweeper.factory_signature import check_model_arguments
 from sweeper.places import conf_dir
 
 _ABSENT = object()
+_MAX_KEPT = 10_000  # combinations whose settings are kept
 
 
 def settings_of(config: DictConfig) -> Settings:
     """The settings in a composed configuration. Raises UsageError for what is not allowed."""
     if "model" not in config or not config.model:
         raise UsageError(no_model("no model was given"))
-    own = config.copy()
-    with open_dict(own):
-        own.pop("hydra", None)
-        own.pop("objective", None)  # the study's, not a trial's
+    names = [str(name) for name in config if name not in ("hydra", "objective")]
     try:
-        values = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+        values = {name: _plain(config[name]) for name in names}
     except OmegaConfBaseException as error:
         raise UsageError(str(error).splitlines()[0]) from error
-    assert isinstance(values, dict)
-    settings = settings_from_mapping({str(name): value for name, value in values.items()})
+    settings = settings_from_mapping(values)
     check_model_arguments(settings.model_target, settings.model_arguments)
     return settings
+
+
+def _plain(node: Any) -> Any:
+    if not OmegaConf.is_config(node):
+        return node
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
 
 
 def objective_of(config: DictConfig) -> Objective:
@@ -69,8 +72,10 @@ class Composer:
         self._master = master
         self._fixed = list(fixed)
         self._of_options: dict[tuple[str, ...], DictConfig] = {}
-        self._settings: dict[tuple[str, ...], Settings] = {}
-        self._changes: dict[str, Mapping[str, Any] | None] = {}
+        self._changing_alone: set[str] = set()
+        kept = functools.lru_cache(maxsize=_MAX_KEPT)
+        self.quick_settings = kept(self._put_together)
+        self._changed_by = kept(self._change_of)
 
     def config(self, overrides: Sequence[str]) -> DictConfig:
         values = [override for override in overrides if self._sets_a_value(override)]
@@ -89,28 +94,32 @@ class Composer:
     def settings(self, overrides: Sequence[str]) -> Settings:
         return settings_of(self.config(overrides))
 
-    def quick_settings(self, overrides: tuple[str, ...]) -> Settings:
+    def _put_together(self, overrides: tuple[str, ...]) -> Settings:
         """The same, put together from what each override changes by itself; kept for the next time.
 
         Composing takes too long for the thousands of combinations that a search looks at. Where an
         override reaches beyond its own group they are composed all the same.
         """
-        if overrides not in self._settings:
-            # As Hydra does: first the groups' options, then the values.
-            ordered = sorted(overrides, key=self._sets_a_value)
-            changes = [self._changed_by(override) for override in ordered]
-            if self._base is None or None in changes:
-                self._settings[overrides] = self.settings(overrides)
-            else:
-                values = {n: v for change in changes if change for n, v in change.items()}
-                self._settings[overrides] = with_values(self._base, values)
-        return self._settings[overrides]
+        # As Hydra does: first the groups' options, then the values.
+        ordered = sorted(overrides, key=self._sets_a_value)
+        changes = [self._changed_by(override) for override in ordered]
+        if self._base is None or None in changes:
+            return self.settings(overrides)
+        values = {n: v for change in changes if change for n, v in change.items()}
+        return with_values(self._base, values)
 
-    def _changed_by(self, override: str) -> Mapping[str, Any] | None:
+    def _change_of(self, override: str) -> Mapping[str, Any] | None:
         """Settings of its own group; None where it changes more than those."""
-        if override not in self._changes:
-            self._changes[override] = self._look_at(override)
-        return self._changes[override]
+        name = override.partition("=")[0]
+        if name in self._changing_alone:
+            (parsed,) = OverridesParser.create().parse_overrides([override])
+            return {name: parsed.value()}
+        change = self._look_at(override)
+        base = self._base.flat() if self._base is not None else {}
+        # What follows it would have changed with it: where nothing did, no other value matters either.
+        if change is not None and [*change] == [name] and change[name] != base[name]:
+            self._changing_alone.add(name)
+        return change
 
     def _look_at(self, override: str) -> Mapping[str, Any] | None:
         name = override.partition("=")[0]

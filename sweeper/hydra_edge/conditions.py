@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import yaml
+import functools
 
 from sweeper.core.plan import acts
-from sweeper.core.settings import setting_names, with_values
-from sweeper.core.space import Point, SearchSpace, as_overrides
+from sweeper.core.settings import setting_names
+from sweeper.core.space import FloatRange, IntRange, Point, SearchSpace, as_overrides
 from sweeper.hydra_edge.compose import Composer
 
 
@@ -15,16 +15,25 @@ class Conditions:
 
     def __init__(self, composer: Composer, space: SearchSpace) -> None:
         self._composer = composer
-        self._knobs = [name for name in space.parameters if name in setting_names()]
+        self._knobs = {name for name in space.parameters if name in setting_names()}
+        # A rule looks for one of a few values, or for the zero that turns something off: of a range of
+        # very many any other value stands for all.
+        self._stands_for = {
+            name: str(domain.high)
+            for name, domain in space.parameters.items()
+            if isinstance(domain, IntRange | FloatRange) and domain.points() is None
+        }
+        self._acts = functools.lru_cache(maxsize=100_000)(self._look_up)
 
     def acts(self, name: str, point: Point) -> bool:
         """Beside ``point``, which holds what comes before ``name`` in the space."""
         if name not in self._knobs:
             return True
-        options = {n: text for n, text in point.items() if n not in self._knobs}
-        values = {n: yaml.safe_load(text) for n, text in point.items() if n in self._knobs}
-        settings = self._composer.quick_settings(as_overrides(options))
-        return acts(with_values(settings, values), name)
+        alike = {n: self._stands_for.get(n, text) for n, text in point.items()}
+        return self._acts(name, as_overrides(alike))
+
+    def _look_up(self, name: str, overrides: tuple[str, ...]) -> bool:
+        return acts(self._composer.quick_settings(overrides), name)
 
 
 def options_first(space: SearchSpace) -> SearchSpace:

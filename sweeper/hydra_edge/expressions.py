@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
     IntervalSweep,
@@ -15,9 +16,10 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import OverrideParseException
 
-from sweeper.core.space import Choice, Domain, FloatRange, IntRange, SearchSpace, without_conflicts
+from sweeper.core.space import Choice, Domain, FloatRange, IntRange, SearchSpace
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.messages import unparsable
+from sweeper.places import conf_dir
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +45,45 @@ def read(arguments: Sequence[str], params: Mapping[str, Any]) -> Typed:
             fixed.append(str(override.input_line))
     for argument in arguments:
         override = _parse(argument, where=argument)
-        parameters = without_conflicts(parameters, override.key_or_group)
+        parameters = _without_conflicts(parameters, override)
         if override.is_sweep_override():
             parameters[_name(override)] = _domain(override)
         else:
             fixed.append(argument)
     return Typed(fixed=tuple(fixed), space=SearchSpace(parameters=parameters))
+
+
+def _without_conflicts(parameters: Mapping[str, Domain], typed: Override) -> dict[str, Domain]:
+    """The parameters that are left beside ``typed``.
+
+    ``zero.stage=2`` and ``zero=choice(stage1,stage2)`` contradict each other, whichever was typed:
+    the options set the stage. ``zero.reduce_bucket_size`` goes with both.
+    """
+    key = typed.key_or_group
+    typed_options = _options(typed)
+
+    def contradicts(name: str, domain: Domain) -> bool:
+        name = name.lstrip("+~")
+        if name.startswith(f"{key}."):
+            return _set(key, typed_options, name)
+        if key.startswith(f"{name}."):
+            return _set(name, domain.points() or (), key)
+        return name == key
+
+    return {n: domain for n, domain in parameters.items() if not contradicts(n, domain)}
+
+
+def _options(override: Override) -> Sequence[str]:
+    if override.is_sweep_override():
+        return _domain(override).points() or ()
+    return (str(override.value()),)
+
+
+def _set(group: str, options: Sequence[str], name: str) -> bool:
+    """Whether one of the options sets the value; those that are not ours are not known to."""
+    files = [conf_dir() / group / f"{option}.yaml" for option in options]
+    setting = name.removeprefix(f"{group}.").partition(".")[0]
+    return any(file.exists() and setting in yaml.safe_load(file.read_text()) for file in files)
 
 
 def _parse(line: str, *, where: str) -> Override:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from sweeper.core.ds_config import ops_needed
 from sweeper.core.equivalence import best_trial
 from sweeper.core.finalists import Contest, finalists_of
 from sweeper.core.folder import StudyFolder, write_json
-from sweeper.core.foresight import Foresight
 from sweeper.core.machine import Machine
 from sweeper.core.objective import Objective
 from sweeper.core.outcome import Infeasible, Measured, Unsupported
@@ -34,6 +33,7 @@ from sweeper.hydra_edge.compose import Composer, choices_of, objective_of
 from sweeper.hydra_edge.conditions import Conditions, options_first
 from sweeper.hydra_edge.expressions import read
 from sweeper.hydra_edge.job import Throughput, record_refused
+from sweeper.hydra_edge.planner import Planner
 from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished
 from sweeper.hydra_edge.sampling import open_sampler
 from sweeper.hydra_edge.study_file import resolved, write_study
@@ -41,7 +41,6 @@ from sweeper.run.exclusive import what_disturbs
 from sweeper.run.finalists import run_contest
 from sweeper.run.launch import devices_of
 from sweeper.run.machine import quick_look, thorough_look
-from sweeper.run.model_profile import model_profile
 from sweeper.run.ops import are_built, ensure_ops
 from sweeper.run.runners import runner
 from sweeper.terminal import Terminal
@@ -87,7 +86,7 @@ def sweep(
         check_unchanged(folder, config_now, environment)
     pending = clear_unfinished(folder)
     finished = folder.read_trials()
-    planner = _Planner(composer)
+    planner = Planner(composer)
     sampler = open_sampler(
         options,
         typed.space,
@@ -147,14 +146,14 @@ def _begin_to_load(settings: Settings, ops: Sequence[str]) -> None:
 
 
 def _tell_ruled_out(
-    planner: _Planner, space: SearchSpace, folder: StudyFolder, terminal: Terminal
+    planner: Planner, space: SearchSpace, folder: StudyFolder, terminal: Terminal
 ) -> None:
     """How much of a space that can be listed is not worth a trial, and why."""
     if space.size is None or space.size > MAX_LISTED_POINTS:
         return
     found: dict[str, dict[str, Any]] = {}
     for point in space.points():
-        refused = planner.plan_quickly(point).ready
+        refused = planner.plan(point).ready
         if isinstance(refused, Infeasible | Unsupported):
             rule = refused.rule if isinstance(refused, Infeasible) else "unsupported"
             entry = found.setdefault(rule, {"candidates": 0, "reason": refused.reason})
@@ -168,47 +167,6 @@ def _tell_ruled_out(
         )
 
 
-class _Planner:
-    """Plans points; once it has seen the machine, with what the memory model makes of them."""
-
-    def __init__(self, composer: Composer) -> None:
-        self._composer = composer
-        self._machine = quick_look()
-        self._foresight: Foresight | None = None
-
-    def look_from(self, machine: Machine, finished: Sequence[Trial]) -> None:
-        self._machine = machine
-        self._foresight = Foresight(model_profile, machine)
-        for trial in finished:
-            self._foresight.learn(trial)
-
-    def plan(self, point: Point) -> Plan:
-        planned = plan(self._composer.settings(as_overrides(point)), self._machine)
-        return planned if self._foresight is None else self._foresight.planned(planned)
-
-    def likelihood(self, point: Point) -> float:
-        """That a trial of the point can be run to its end."""
-        planned = self.plan_quickly(point)
-        if self._foresight is None:
-            return 1.0 if isinstance(planned.ready, TrialSpec) else 0.0
-        return self._foresight.likelihood(planned)
-
-    def plan_quickly(self, point: Point) -> Plan:
-        """For the many points that are looked at and not run."""
-        planned = plan(self._composer.quick_settings(as_overrides(point)), self._machine)
-        return planned if self._foresight is None else self._foresight.planned(planned)
-
-    def look_ahead(self, winner: Trial, folder: StudyFolder) -> None:
-        """Writes what the winner would need at the longest sequence."""
-        longest = self._foresight and self._foresight.longest_sequence(winner)
-        if longest:
-            write_json(folder.longest_sequence, asdict(longest))
-
-    def learn(self, trial: Trial) -> None:
-        if self._foresight is not None:
-            self._foresight.learn(trial)
-
-
 class _JobRunner:
     """Runs a candidate as a Hydra job, which leaves its trial in the study's folder."""
 
@@ -219,7 +177,7 @@ class _JobRunner:
         machine: Machine,
         folder: StudyFolder,
         terminal: Terminal,
-        planner: _Planner,
+        planner: Planner,
     ) -> None:
         self._launcher = launcher
         self._planner = planner
@@ -354,7 +312,7 @@ def _conclude(
     terminal: Terminal,
     objective: Objective,
     options: Mapping[str, Any],
-    planner: _Planner,
+    planner: Planner,
 ) -> StudyResult:
     from sweeper.report.build import build_report
 

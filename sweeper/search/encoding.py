@@ -16,6 +16,7 @@ from sweeper.core.space import Domain, FloatRange, IntRange, Point, SearchSpace
 Rows = NDArray[np.float64]
 
 ABSENT = np.nan  # of a parameter that does nothing at a point
+_RANGE_WIDTH = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,13 @@ class Column:
     ordered: bool
     places: dict[str, float]
 
+    @property
+    def width(self) -> float:
+        """Distance between the values that are farthest apart."""
+        if not self.ordered:
+            return 1.0
+        return max(len(self.places) - 1.0, 1.0) if self.places else _RANGE_WIDTH
+
     def place(self, text: str) -> float:
         """In steps from the first value; of a range, in tenths of its width."""
         known = self.places.get(text)
@@ -36,7 +44,7 @@ class Column:
         low, high, value = float(self.domain.low), float(self.domain.high), float(text)
         if self.domain.log:
             low, high, value = math.log(low), math.log(high), math.log(value)
-        return 10.0 * (value - low) / max(high - low, 1e-12)
+        return _RANGE_WIDTH * (value - low) / max(high - low, 1e-12)
 
 
 class Encoding:
@@ -44,7 +52,11 @@ class Encoding:
 
     def __init__(self, space: SearchSpace) -> None:
         self.columns = [_column(name, domain) for name, domain in space.parameters.items()]
-        self.ordered = np.array([column.ordered for column in self.columns])
+        self._ordered = [column.ordered for column in self.columns]
+        # exp(-decay * distance) is positive definite only where absence is this far from any value: in
+        # a sum over weights c, values w apart give at most w/2 * sum(c)^2, absence takes off twice its
+        # distance times sum(c)^2 (Schoenberg, 1938).
+        self._absence = [max(1.0, column.width / 4) for column in self.columns]
 
     def row(self, point: Point) -> list[float]:
         return [c.place(point[c.name]) if c.name in point else ABSENT for c in self.columns]
@@ -52,14 +64,20 @@ class Encoding:
     def distances(self, left: Rows, right: Rows) -> Rows:
         """(n, columns) and (m, columns) -> (columns, n, m).
 
-        In steps where values are ordered, else 0 or 1; 1 between a parameter that is absent and any
-        value of it.
+        In steps where values are ordered, else 0 or 1; of a parameter that is absent, equally far from
+        any value of it.
         """
-        a, b = left.T[:, :, None], right.T[:, None, :]
-        absent_a, absent_b = np.isnan(a), np.isnan(b)
-        steps = np.abs(np.nan_to_num(a) - np.nan_to_num(b))
-        steps = np.where(self.ordered[:, None, None], steps, steps > 0)
-        return np.where(absent_a | absent_b, (absent_a != absent_b) * 1.0, steps)
+        result = np.empty((len(self.columns), len(left), len(right)))
+        for index, ordered in enumerate(self._ordered):
+            a, b = left[:, index, None], right[None, :, index]
+            np.abs(a - b, out=result[index])
+            if not ordered:
+                result[index] = result[index] > 0
+            absent_a, absent_b = np.isnan(a), np.isnan(b)
+            if absent_a.any() or absent_b.any():
+                apart = np.where(absent_a != absent_b, self._absence[index], 0.0)
+                np.copyto(result[index], apart, where=absent_a | absent_b)
+        return result
 
 
 def _column(name: str, domain: Domain) -> Column:

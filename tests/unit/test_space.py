@@ -1,6 +1,6 @@
 import pytest
 
-from sweeper.core.space import Choice, FloatRange, IntRange, SearchSpace, without_conflicts
+from sweeper.core.space import Choice, FloatRange, IntRange, SearchSpace
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.expressions import read
 
@@ -47,9 +47,20 @@ def test_a_typed_expression_replaces_what_it_contradicts():
     assert {"offload", "zero.stage"} == set(typed.space.parameters)
 
 
+def test_an_option_replaces_the_values_that_it_sets_and_no_others():
+    params = {"zero.stage": "choice(1,2)", "zero.reduce_bucket_size": "null,5000000"}
+    typed = read(["zero=stage3"], params)
+    assert {"zero.reduce_bucket_size"} == set(typed.space.parameters)
+
+
+def test_a_value_that_no_option_sets_goes_with_them():
+    typed = read(["zero=choice(stage1,stage2)", "zero.reduce_bucket_size=1000000,5000000"], {})
+    assert {"zero", "zero.reduce_bucket_size"} == set(typed.space.parameters)
+
+
 def test_a_group_is_no_prefix_of_another_groups_name():
-    parameters = {"zero": Choice(values=("a",)), "zeroth": Choice(values=("b",))}
-    assert ["zeroth"] == list(without_conflicts(parameters, "zero"))
+    typed = read(["zero=stage1"], {"zeroth": "choice(a,b)"})
+    assert {"zeroth"} == set(typed.space.parameters)
 
 
 def test_a_fixed_value_among_the_params_is_no_parameter():
