@@ -10,21 +10,14 @@ import csv
 import json
 import random
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from benchmarks.grids import GRIDS, Grid
-from benchmarks.setting import publish
-from sweeper.core.folder import TrialFolder, read_json
+from benchmarks.setting import publish, run_alone
 from sweeper.core.outcome import Crashed, Measured, Outcome, outcome_to_json
 from sweeper.core.space import Point
 from sweeper.core.spec import TrialSpec
-from sweeper.run.exclusive import exclusive
-from sweeper.run.ops import ensure_ops
-from sweeper.run.runners import runner
 from sweeper.terminal import summary
 
 
@@ -52,13 +45,7 @@ def _measure(grid: Grid, number: int) -> None:
         for point, spec in points:
             if point not in left:
                 continue
-            ensure_ops(spec.ops, accelerator=spec.accelerator, say=print)
-            with tempfile.TemporaryDirectory() as temporary, exclusive(["cpu"], print):
-                folder = TrialFolder(Path(temporary) / "trial")
-                start = time.perf_counter()
-                outcome = runner("warm").run(spec, folder)
-                wall_seconds = time.perf_counter() - start
-                environment = (read_json(folder.result(0)) or {}).get("environment", {})
+            outcome, wall_seconds, environment = run_alone(spec)
             if isinstance(outcome, Crashed):
                 raise SystemExit(f"{point} crashed: {outcome.reason}\n{outcome.evidence}")
             m = outcome.measurement if isinstance(outcome, Measured) else None

@@ -12,27 +12,21 @@ import json
 import random
 import statistics
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.grids import MACHINE
-from benchmarks.setting import PUBLISHED, publish, settings_of
-from sweeper.core.folder import TrialFolder, read_json
+from benchmarks.setting import PUBLISHED, publish, run_alone, settings_of
 from sweeper.core.measurement import Measurement
-from sweeper.core.memory_calibration import Calibration, MemoryEstimate, fits, surely_too_large
-from sweeper.core.memory_model import MemoryNeed, memory_need
+from sweeper.core.memory.calibration import Calibration, MemoryEstimate, fits, surely_too_large
+from sweeper.core.memory.model import MemoryNeed, memory_need
 from sweeper.core.outcome import Measured, Outcome
 from sweeper.core.plan import candidate_key, plan
 from sweeper.core.settings import Settings
 from sweeper.core.spec import TrialSpec
-from sweeper.run.exclusive import exclusive
 from sweeper.run.model_profile import profiled
-from sweeper.run.ops import ensure_ops
-from sweeper.run.runners import runner
 from sweeper.terminal import summary
 
 CSV = PUBLISHED / "memory-trials.csv"
@@ -158,13 +152,7 @@ def measure(seed: int, share: float, path: Path) -> None:
             key = json.dumps(changes, sort_keys=True)
             if key in known:
                 continue
-            ensure_ops(spec.ops, accelerator="cpu", say=print)
-            with tempfile.TemporaryDirectory() as temporary, exclusive(["cpu"], print):
-                folder = TrialFolder(Path(temporary) / "trial")
-                start = time.perf_counter()
-                outcome = runner("warm").run(spec, folder)
-                wall_seconds = time.perf_counter() - start
-                environment = (read_json(folder.result(0)) or {}).get("environment", {})
+            outcome, wall_seconds, environment = run_alone(spec)
             writer.writerow(_row(group, key, outcome, wall_seconds, environment))
             file.flush()
             print(f"{group:<12} {wall_seconds:6.1f} s  {summary(outcome)}", flush=True)

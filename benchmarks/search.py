@@ -1,6 +1,7 @@
 """How soon a search finds the best of a grid: replays of recorded trials, through the same ``Study``.
 
-Four searches on each published grid, 20 seeds: ours; Optuna's TPE told the stock way (what cannot run
+Four searches on each published grid, 20 seeds, as it is and under a memory limit that half of its
+points exceed: ours; Optuna's TPE told the stock way (what cannot run
 is run and told as FAIL, no seeds, no plan in front); points at random; points in the grid's order. The
 truth of a point is the median of its passes; a replayed trial answers with one of them, drawn by seed.
 ``python -m benchmarks.search [NAME ...]``
@@ -18,10 +19,11 @@ from dataclasses import dataclass, replace
 
 import optuna
 
-from benchmarks.grids import GRIDS, MACHINE, Grid, Recorded
+from benchmarks.grids import GRIDS, MACHINE, Grid
 from benchmarks.setting import publish
+from sweeper.core.foresight import Foresight
 from sweeper.core.measurement import Measurement
-from sweeper.core.outcome import Crashed, Measured, Outcome, Stopped
+from sweeper.core.outcome import Crashed, Measured, Outcome, OutOfMemory, Stopped, measurement_of
 from sweeper.core.plan import Plan, specification
 from sweeper.core.seeds import seeds
 from sweeper.core.space import Point, as_overrides
@@ -29,6 +31,7 @@ from sweeper.core.spec import TrialSpec
 from sweeper.core.statistics import median_interval
 from sweeper.core.study import Budget, Proposal, Study
 from sweeper.core.trial import Trial, trial_of_plan
+from sweeper.run.model_profile import model_profile
 from sweeper.search.optuna_sampler import OptunaSampler
 
 NUM_SEEDS = 20
@@ -41,30 +44,43 @@ _NEVER = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Tokens/s by the key of the work, and every pass that was recorded of it."""
+    """Tokens/s of what fits, and every pass that was recorded, by the key of the work."""
 
     tokens_per_second: dict[str, float]
-    passes: dict[str, list[Recorded]]
+    passes: dict[str, list[Outcome]]
 
     @property
     def best(self) -> float:
         return max(self.tokens_per_second.values())
 
 
-def truth_of(grid: Grid) -> Truth:
-    """From the grid's CSV."""
-    passes: dict[str, list[Recorded]] = {}
+def truth_of(grid: Grid, limit_bytes: int | None) -> Truth:
+    """From the grid's CSV; a trial whose peak is above the limit would have run out of memory."""
+    passes: dict[str, list[Outcome]] = {}
     for row in grid.recorded():
-        passes.setdefault(grid.plan(row.point).key, []).append(row)
-    medians = {
-        key: statistics.median(
-            row.outcome.measurement.tokens_per_second
-            for row in rows
-            if isinstance(row.outcome, Measured)
-        )
-        for key, rows in passes.items()
+        passes.setdefault(grid.plan(row.point).key, []).append(_limited(row.outcome, limit_bytes))
+    speeds = {
+        key: [o.measurement.tokens_per_second for o in outcomes if isinstance(o, Measured)]
+        for key, outcomes in passes.items()
     }
-    return Truth(medians, passes)
+    return Truth({k: statistics.median(of) for k, of in speeds.items() if of}, passes)
+
+
+def _limited(outcome: Outcome, limit_bytes: int | None) -> Outcome:
+    m = measurement_of(outcome)
+    if m is None or limit_bytes is None or m.peak_bytes <= limit_bytes:
+        return outcome
+    return OutOfMemory(memory="host", phase="warm-up", reason=f"needs {m.peak_bytes} bytes")
+
+
+def scenarios(grid: Grid) -> Iterator[tuple[str, Grid, Truth]]:
+    """The grid as it is, and with a memory limit at the median of its peaks."""
+    yield grid.name, grid, truth_of(grid, None)
+    peaks = [m.peak_bytes for row in grid.recorded() if (m := measurement_of(row.outcome))]
+    limit_mib = round(statistics.median(peaks) / 2**20)
+    limit = {"hardware.memory_limit": f"{limit_mib}MiB"}
+    limited = replace(grid, fixed={**grid.fixed, **limit}, _settings={})
+    yield f"{grid.name}, {limit_mib} MiB", limited, truth_of(limited, limit_mib * 2**20)
 
 
 class ReplayRunner:
@@ -72,6 +88,7 @@ class ReplayRunner:
 
     def __init__(self, truth: Truth, seed: int) -> None:
         self._truth = truth
+        self.learn: Callable[[Trial], None] = lambda trial: None
         self._random = random.Random(seed)
         self.visited: list[str] = []
 
@@ -81,18 +98,22 @@ class ReplayRunner:
         if isinstance(plan.ready, TrialSpec):
             self.visited.append(plan.key)
             if plan.key in self._truth.passes:
-                recorded = self._random.choice(self._truth.passes[plan.key]).outcome
+                recorded = self._random.choice(self._truth.passes[plan.key])
                 outcome = _raced(recorded, plan.ready.beaten_step_seconds)
         else:
             outcome = plan.ready
-        return trial_of_plan(
+        trial = trial_of_plan(
             plan,
             outcome,
             number=number,
             point=point,
             overrides=as_overrides(point),
-            memory_limit_bytes=MACHINE.host_memory_bytes,
+            memory_limit_bytes=plan.ready.memory_limit_bytes
+            if isinstance(plan.ready, TrialSpec)
+            else 0,
         )
+        self.learn(trial)
+        return trial
 
 
 def _raced(outcome: Outcome, beaten_step_seconds: float | None) -> Outcome:
@@ -173,9 +194,14 @@ class StockTPE:
 
 def ours(grid: Grid, runner: ReplayRunner, seed: int, trials: int) -> Study:
     """As ``hydra/sweeper=optuna`` makes it."""
+    foresight = Foresight(model_profile, MACHINE)
+    runner.learn = foresight.learn
+
+    def plan(point: Point) -> Plan:
+        return foresight.planned(grid.plan(point))
 
     def likelihood(point: Point) -> float:
-        return float(isinstance(grid.plan(point).ready, TrialSpec))
+        return foresight.likelihood(plan(point))
 
     sampler = OptunaSampler(
         grid.space,
@@ -187,7 +213,7 @@ def ours(grid: Grid, runner: ReplayRunner, seed: int, trials: int) -> Study:
     )
     return Study(
         sampler=sampler,
-        plan=grid.plan,
+        plan=plan,
         runner=runner,
         budget=Budget(trials=trials, crashes_in_a_row=_NEVER),
         clock=lambda: 0.0,
@@ -251,17 +277,19 @@ def main(names: list[str]) -> None:
     """Replays, prints a table, writes results/published/search.json."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     document: dict[str, object] = {}
-    for name in names:
-        grid = GRIDS[name]
-        truth = truth_of(grid)
+    replayed = itertools.chain.from_iterable(scenarios(GRIDS[name]) for name in names)
+    for title, grid, truth in replayed:
         size = len(truth.passes)
-        print(f"\n{name}: {size} legal points, best {truth.best:,.0f} tokens/s")
+        print(
+            f"\n{title}: {size} legal points, {len(truth.tokens_per_second)} fit, "
+            f"best {truth.best:,.0f} tokens/s"
+        )
         head = "  ".join(f"regret at {n}" for n in CHECKPOINTS)
         print(f"{'search':>12}  {head}  trials to 5 %, 2 %  (share of the points)")
-        document[name] = {"points": size, "best_tokens_per_second": truth.best}
+        document[title] = {"points": size, "best_tokens_per_second": truth.best}
         for search in SEARCHES:
             curves = [regrets(grid, truth, search, seed) for seed in range(NUM_SEEDS)]
-            document[name][search] = [  # type: ignore[index]
+            document[title][search] = [  # type: ignore[index]
                 [round(regret, 4) for regret in curve] for curve in curves
             ]
             at = [statistics.median(curve[n - 1] for curve in curves) for n in CHECKPOINTS]

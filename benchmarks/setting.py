@@ -6,6 +6,8 @@ import functools
 import json
 import platform
 import subprocess
+import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +15,16 @@ from typing import Any
 
 import yaml
 
+from sweeper.core.folder import TrialFolder, read_json
+from sweeper.core.outcome import Outcome
 from sweeper.core.plan import plan
 from sweeper.core.settings import Settings, settings_from_mapping
 from sweeper.core.spec import TrialSpec
 from sweeper.places import conf_dir
+from sweeper.run.exclusive import exclusive
 from sweeper.run.machine import quick_look
 from sweeper.run.ops import ensure_ops
+from sweeper.run.runners import runner
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = ROOT / "results" / "published"
@@ -91,3 +97,14 @@ def publish(name: str, document: dict[str, Any], environment: dict[str, Any]) ->
         + "\n"
     )
     return path
+
+
+def run_alone(spec: TrialSpec) -> tuple[Outcome, float, dict[str, Any]]:
+    """A warm trial beside no other: what became of it, its wall seconds and its environment."""
+    ensure_ops(spec.ops, accelerator=spec.accelerator, say=print)
+    with tempfile.TemporaryDirectory() as temporary, exclusive([spec.accelerator], print):
+        folder = TrialFolder(Path(temporary) / "trial")
+        start = time.perf_counter()
+        outcome = runner("warm").run(spec, folder)
+        wall_seconds = time.perf_counter() - start
+        return outcome, wall_seconds, (read_json(folder.result(0)) or {}).get("environment", {})

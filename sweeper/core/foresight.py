@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from sweeper.core.machine import Machine
-from sweeper.core.memory_calibration import Calibration, MemoryEstimate, surely_too_large
-from sweeper.core.memory_model import MemoryNeed, memory_need
+from sweeper.core.memory.calibration import Calibration, MemoryEstimate, surely_too_large
+from sweeper.core.memory.model import MemoryNeed, memory_need
 from sweeper.core.model_profile import ModelProfile
 from sweeper.core.outcome import Infeasible, Measured, measurement_of
 from sweeper.core.plan import Plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 from collections.abc import Mapping, Sequence
@@ -112,8 +113,7 @@ class Composer:
         """Settings of its own group; None where it changes more than those."""
         name = override.partition("=")[0]
         if name in self._changing_alone:
-            (parsed,) = OverridesParser.create().parse_overrides([override])
-            return {name: parsed.value()}
+            return {name: _value(override)}
         change = self._look_at(override)
         base = self._base.flat() if self._base is not None else {}
         # What follows it would have changed with it: where nothing did, no other value matters either.
@@ -148,6 +148,16 @@ class Composer:
         """``batch.micro_size=2``, but not ``zero=stage2`` nor ``+model.layers=2``."""
         name = override.partition("=")[0]
         return "." in name and name[0] not in "+~" and "@" not in name and "/" not in name
+
+
+def _value(override: str) -> Any:
+    """What Hydra takes the value for; its parser would need a millisecond for a number."""
+    text = override.partition("=")[2]
+    for number in (int, float):
+        with contextlib.suppress(ValueError):
+            return number(text)
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    return parsed.value()
 
 
 def choices_of(config: DictConfig) -> Mapping[str, Any]:

@@ -12,8 +12,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sweeper.core.machine import Machine
-from sweeper.core.memory_calibration import Calibration, MemoryEstimate, fits
-from sweeper.core.memory_model import MemoryNeed, memory_need
+from sweeper.core.memory.calibration import Calibration, MemoryEstimate, fits
+from sweeper.core.memory.model import MemoryNeed, memory_need
 from sweeper.core.model_profile import ModelProfile
 from sweeper.core.outcome import Infeasible
 from sweeper.core.plan import Plan, memory_limit_bytes, plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from sweeper.core.memory_model import MemoryNeed
+from sweeper.core.memory.model import MemoryNeed
 from sweeper.core.outcome import Infeasible, Unsupported
 from sweeper.core.settings import Scalar, Settings
 from sweeper.core.spec import TrialSpec

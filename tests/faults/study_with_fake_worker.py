@@ -27,7 +27,7 @@ def work_of(spec):
 
 def main() -> None:
     schema.register()  # Hydra's scan comes before the plugin's modules are imported
-    from sweeper.hydra_edge import sweep
+    from sweeper.hydra_edge import planner, sweep
     from sweeper.run.launchers import LauncherRunner
 
     os.environ |= {"RANK": "0", "FAKE_BEHAVIOUR": os.environ.get("FAKE_BEHAVIOUR", "well")}
@@ -49,7 +49,7 @@ def main() -> None:
     machine = Machine(cores=2, host_memory_bytes=2**34)
     attempt.runner = lambda name: Recorded()
     attempt.ensure_ops = sweep.ensure_ops = lambda *a, **k: None
-    sweep.model_profile = lambda settings: None  # it would take a child that loads torch
+    planner.model_profile = lambda settings: None  # it would take a child that loads torch
     sweep.are_built = lambda ops: False
     device = os.environ.get("FAKE_DEVICE", "a fake device")
     sweep.thorough_look = lambda accelerator: (machine, {"device": device})

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from sweeper.core.memory_calibration import Calibration, MemoryEstimate, fits, surely_too_large
-from sweeper.core.memory_model import MemoryNeed
+from sweeper.core.memory.calibration import Calibration, MemoryEstimate, fits, surely_too_large
+from sweeper.core.memory.model import MemoryNeed
 from sweeper.core.outcome import Crashed, OutOfMemory
 from tests.support import measured, nano
 

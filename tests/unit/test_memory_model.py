@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from sweeper.core.memory_model import COMPONENTS, memory_need
-from sweeper.core.memory_pieces import Piece, peak_of_device, peak_of_process
+from sweeper.core.memory.model import COMPONENTS, memory_need
+from sweeper.core.memory.pieces import Piece, peak_of_device, peak_of_process
 from sweeper.core.model_profile import Activations, Extent, ModelProfile
 from tests.support import nano
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sweeper.core.memory_share import Share
+from sweeper.core.memory.share import Share
 from sweeper.core.settings import Settings
 
 NORM_BYTES = 8  # DeepSpeed's zero/utils.py, get_norm_dtype: norms are taken in float64

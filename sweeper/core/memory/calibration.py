@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TypeAlias
 
-from sweeper.core.memory_model import MemoryNeed
+from sweeper.core.memory.model import MemoryNeed
 from sweeper.core.outcome import Measured, Outcome, OutOfMemory
 from sweeper.core.settings import Settings
 

@@ -5,15 +5,15 @@ Files named are DeepSpeed's own, under ``deepspeed/runtime``.
 
 from __future__ import annotations
 
-from sweeper.core.memory_pieces import (
+from sweeper.core.memory.pieces import (
     HEAP_BLOCK_BYTES,
     Piece,
     Place,
     flat,
     of_parameters,
 )
-from sweeper.core.memory_share import Share
-from sweeper.core.memory_widths import BUCKET, NORM_BYTES, Widths, widths
+from sweeper.core.memory.share import Share
+from sweeper.core.memory.widths import BUCKET, NORM_BYTES, Widths, widths
 from sweeper.core.settings import Settings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from sweeper.core.memory_pieces import Sizes
+from sweeper.core.memory.pieces import Sizes
 from sweeper.core.model_profile import ModelProfile
 from sweeper.core.settings import Settings
 

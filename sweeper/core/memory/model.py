@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sweeper.core.memory_activations import activations
-from sweeper.core.memory_pieces import peak_of_device, peak_of_process
-from sweeper.core.memory_share import share_of
-from sweeper.core.memory_states import states
+from sweeper.core.memory.activations import activations
+from sweeper.core.memory.pieces import peak_of_device, peak_of_process
+from sweeper.core.memory.share import share_of
+from sweeper.core.memory.states import states
 from sweeper.core.model_profile import ModelProfile
 from sweeper.core.settings import Settings
 

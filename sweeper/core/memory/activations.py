@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sweeper.core.memory_pieces import HEAP_BLOCK_BYTES, Phase, Piece, Place
-from sweeper.core.memory_share import Share
+from sweeper.core.memory.pieces import HEAP_BLOCK_BYTES, Phase, Piece, Place
+from sweeper.core.memory.share import Share
 from sweeper.core.model_profile import ModelProfile
 from sweeper.core.settings import Settings
 

@@ -5,7 +5,7 @@ Files named are DeepSpeed's own, under ``deepspeed/runtime``.
 
 from __future__ import annotations
 
-from sweeper.core.memory_pieces import (
+from sweeper.core.memory.pieces import (
     HEAP_BLOCK_BYTES,
     Phase,
     Piece,
@@ -14,9 +14,9 @@ from sweeper.core.memory_pieces import (
     flat,
     of_parameters,
 )
-from sweeper.core.memory_share import Share
-from sweeper.core.memory_stage3 import stage3
-from sweeper.core.memory_widths import BUCKET, NORM_BYTES, Widths, widths
+from sweeper.core.memory.share import Share
+from sweeper.core.memory.stage3 import stage3
+from sweeper.core.memory.widths import BUCKET, NORM_BYTES, Widths, widths
 from sweeper.core.settings import Settings
 
 _WITHIN_A_STEP: tuple[Phase, ...] = ("forward", "backward", "embedding", "reduce")

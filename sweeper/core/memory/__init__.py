@@ -1,0 +1,1 @@
+"""What a configuration needs of memory, and how sure that is."""
