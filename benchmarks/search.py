@@ -1,7 +1,6 @@
 """How soon a search finds the best of a grid: replays of recorded trials, through the same ``Study``.
 
-Four searches on each published grid, 20 seeds, as it is and under a memory limit that half of its
-points exceed: ours; Optuna's TPE told the stock way (what cannot run
+Five searches on each published grid, 20 seeds: ours; ours without its seeds, the guide alone; Optuna's TPE told the stock way (what cannot run
 is run and told as FAIL, no seeds, no plan in front); points at random; points in the grid's order. The
 truth of a point is the median of its passes; a replayed trial answers with one of them, drawn by seed.
 ``python -m benchmarks.search [NAME ...]``
@@ -19,11 +18,10 @@ from dataclasses import dataclass, replace
 
 import optuna
 
-from benchmarks.grids import GRIDS, MACHINE, Grid
+from benchmarks.grids import GRIDS, MACHINE, Grid, Recorded
 from benchmarks.setting import publish
-from sweeper.core.foresight import Foresight
 from sweeper.core.measurement import Measurement
-from sweeper.core.outcome import Crashed, Measured, Outcome, OutOfMemory, Stopped, measurement_of
+from sweeper.core.outcome import Crashed, Measured, Outcome, Stopped
 from sweeper.core.plan import Plan, specification
 from sweeper.core.seeds import seeds
 from sweeper.core.space import Point, as_overrides
@@ -31,7 +29,6 @@ from sweeper.core.spec import TrialSpec
 from sweeper.core.statistics import median_interval
 from sweeper.core.study import Budget, Proposal, Study
 from sweeper.core.trial import Trial, trial_of_plan
-from sweeper.run.model_profile import model_profile
 from sweeper.search.optuna_sampler import OptunaSampler
 
 NUM_SEEDS = 20
@@ -44,43 +41,30 @@ _NEVER = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Tokens/s of what fits, and every pass that was recorded, by the key of the work."""
+    """Tokens/s by the key of the work, and every pass that was recorded of it."""
 
     tokens_per_second: dict[str, float]
-    passes: dict[str, list[Outcome]]
+    passes: dict[str, list[Recorded]]
 
     @property
     def best(self) -> float:
         return max(self.tokens_per_second.values())
 
 
-def truth_of(grid: Grid, limit_bytes: int | None) -> Truth:
-    """From the grid's CSV; a trial whose peak is above the limit would have run out of memory."""
-    passes: dict[str, list[Outcome]] = {}
+def truth_of(grid: Grid) -> Truth:
+    """From the grid's CSV."""
+    passes: dict[str, list[Recorded]] = {}
     for row in grid.recorded():
-        passes.setdefault(grid.plan(row.point).key, []).append(_limited(row.outcome, limit_bytes))
-    speeds = {
-        key: [o.measurement.tokens_per_second for o in outcomes if isinstance(o, Measured)]
-        for key, outcomes in passes.items()
+        passes.setdefault(grid.plan(row.point).key, []).append(row)
+    medians = {
+        key: statistics.median(
+            row.outcome.measurement.tokens_per_second
+            for row in rows
+            if isinstance(row.outcome, Measured)
+        )
+        for key, rows in passes.items()
     }
-    return Truth({k: statistics.median(of) for k, of in speeds.items() if of}, passes)
-
-
-def _limited(outcome: Outcome, limit_bytes: int | None) -> Outcome:
-    m = measurement_of(outcome)
-    if m is None or limit_bytes is None or m.peak_bytes <= limit_bytes:
-        return outcome
-    return OutOfMemory(memory="host", phase="warm-up", reason=f"needs {m.peak_bytes} bytes")
-
-
-def scenarios(grid: Grid) -> Iterator[tuple[str, Grid, Truth]]:
-    """The grid as it is, and with a memory limit at the median of its peaks."""
-    yield grid.name, grid, truth_of(grid, None)
-    peaks = [m.peak_bytes for row in grid.recorded() if (m := measurement_of(row.outcome))]
-    limit_mib = round(statistics.median(peaks) / 2**20)
-    limit = {"hardware.memory_limit": f"{limit_mib}MiB"}
-    limited = replace(grid, fixed={**grid.fixed, **limit}, _settings={})
-    yield f"{grid.name}, {limit_mib} MiB", limited, truth_of(limited, limit_mib * 2**20)
+    return Truth(medians, passes)
 
 
 class ReplayRunner:
@@ -88,7 +72,6 @@ class ReplayRunner:
 
     def __init__(self, truth: Truth, seed: int) -> None:
         self._truth = truth
-        self.learn: Callable[[Trial], None] = lambda trial: None
         self._random = random.Random(seed)
         self.visited: list[str] = []
 
@@ -98,22 +81,18 @@ class ReplayRunner:
         if isinstance(plan.ready, TrialSpec):
             self.visited.append(plan.key)
             if plan.key in self._truth.passes:
-                recorded = self._random.choice(self._truth.passes[plan.key])
+                recorded = self._random.choice(self._truth.passes[plan.key]).outcome
                 outcome = _raced(recorded, plan.ready.beaten_step_seconds)
         else:
             outcome = plan.ready
-        trial = trial_of_plan(
+        return trial_of_plan(
             plan,
             outcome,
             number=number,
             point=point,
             overrides=as_overrides(point),
-            memory_limit_bytes=plan.ready.memory_limit_bytes
-            if isinstance(plan.ready, TrialSpec)
-            else 0,
+            memory_limit_bytes=MACHINE.host_memory_bytes,
         )
-        self.learn(trial)
-        return trial
 
 
 def _raced(outcome: Outcome, beaten_step_seconds: float | None) -> Outcome:
@@ -194,14 +173,20 @@ class StockTPE:
 
 def ours(grid: Grid, runner: ReplayRunner, seed: int, trials: int) -> Study:
     """As ``hydra/sweeper=optuna`` makes it."""
-    foresight = Foresight(model_profile, MACHINE)
-    runner.learn = foresight.learn
+    return _guided(grid, runner, seed, trials, num_seed_trials=NUM_SEED_TRIALS)
 
-    def plan(point: Point) -> Plan:
-        return foresight.planned(grid.plan(point))
+
+def guide_alone(grid: Grid, runner: ReplayRunner, seed: int, trials: int) -> Study:
+    """What the search is worth where nobody knows what to try first."""
+    return _guided(grid, runner, seed, trials, num_seed_trials=0)
+
+
+def _guided(
+    grid: Grid, runner: ReplayRunner, seed: int, trials: int, *, num_seed_trials: int
+) -> Study:
 
     def likelihood(point: Point) -> float:
-        return foresight.likelihood(plan(point))
+        return float(isinstance(grid.plan(point).ready, TrialSpec))
 
     sampler = OptunaSampler(
         grid.space,
@@ -213,12 +198,12 @@ def ours(grid: Grid, runner: ReplayRunner, seed: int, trials: int) -> Study:
     )
     return Study(
         sampler=sampler,
-        plan=plan,
+        plan=grid.plan,
         runner=runner,
         budget=Budget(trials=trials, crashes_in_a_row=_NEVER),
         clock=lambda: 0.0,
         seeds=lambda: seeds(
-            grid.space, grid.baseline, likelihood=likelihood, count=NUM_SEED_TRIALS
+            grid.space, grid.baseline, likelihood=likelihood, count=num_seed_trials
         ),
     )
 
@@ -260,7 +245,13 @@ def _simple(sampler: object, plan: Callable[[Point], Plan], runner: ReplayRunner
     )
 
 
-SEARCHES = {"ours": ours, "stock TPE": stock, "random": at_random, "grid order": in_order}
+SEARCHES = {
+    "ours": ours,
+    "guide alone": guide_alone,
+    "stock TPE": stock,
+    "random": at_random,
+    "grid order": in_order,
+}
 
 
 def regrets(grid: Grid, truth: Truth, search: str, seed: int) -> list[float]:
@@ -277,19 +268,17 @@ def main(names: list[str]) -> None:
     """Replays, prints a table, writes results/published/search.json."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     document: dict[str, object] = {}
-    replayed = itertools.chain.from_iterable(scenarios(GRIDS[name]) for name in names)
-    for title, grid, truth in replayed:
+    for name in names:
+        grid = GRIDS[name]
+        truth = truth_of(grid)
         size = len(truth.passes)
-        print(
-            f"\n{title}: {size} legal points, {len(truth.tokens_per_second)} fit, "
-            f"best {truth.best:,.0f} tokens/s"
-        )
+        print(f"\n{name}: {size} legal points, best {truth.best:,.0f} tokens/s")
         head = "  ".join(f"regret at {n}" for n in CHECKPOINTS)
         print(f"{'search':>12}  {head}  trials to 5 %, 2 %  (share of the points)")
-        document[title] = {"points": size, "best_tokens_per_second": truth.best}
+        document[name] = {"points": size, "best_tokens_per_second": truth.best}
         for search in SEARCHES:
             curves = [regrets(grid, truth, search, seed) for seed in range(NUM_SEEDS)]
-            document[title][search] = [  # type: ignore[index]
+            document[name][search] = [  # type: ignore[index]
                 [round(regret, 4) for regret in curve] for curve in curves
             ]
             at = [statistics.median(curve[n - 1] for curve in curves) for n in CHECKPOINTS]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import replace
 
 from sweeper.core.contest_record import recorded_rounds, write_contest
 from sweeper.core.finalists import Contest, FinalistsResult, complete_rounds, play
 from sweeper.core.folder import RoundsFolder, StudyFolder, TrialFolder, read_json, write_json
-from sweeper.core.outcome import Outcome
+from sweeper.core.outcome import Outcome, measurement_of
 from sweeper.core.spec import TrialSpec
 from sweeper.core.trial import Trial
 from sweeper.errors import UsageError
 from sweeper.run.attempt import attempt
 from sweeper.run.processes import Family
 from sweeper.terminal import Terminal
+
+# A finalist's steps together, unless that would be more than so many.
+_MIN_SECONDS, _MAX_STEPS = 1.0, 50
 
 
 def run_contest(
@@ -44,7 +48,7 @@ def run_contest(
 def measure_again(trial: Trial, spec: TrialSpec, folder: TrialFolder, terminal: Terminal) -> Trial:
     """The same work once more, in another folder; recorded there under the trial's own number."""
     with attempt(
-        spec,
+        _in_earnest(spec, trial),
         folder,
         runner_name=trial.settings["launch.runner"],
         number=trial.number,
@@ -60,6 +64,18 @@ def measure_again(trial: Trial, spec: TrialSpec, folder: TrialFolder, terminal: 
         )
         write_json(folder.trial, again.to_json())
     return again
+
+
+def _in_earnest(spec: TrialSpec, trial: Trial) -> TrialSpec:
+    """Enough steps to tell near equals apart: a search needs fewer, and a start costs more than they do."""
+    m = measurement_of(trial.outcome)
+    steps = min(math.ceil(_MIN_SECONDS / m.median_step_seconds), _MAX_STEPS) if m else 0
+    return replace(
+        spec,
+        min_steps=max(spec.min_steps, steps),
+        max_steps=max(spec.max_steps, steps),
+        breakdown_steps=0,
+    )
 
 
 def read_spec(folder: TrialFolder) -> TrialSpec:

@@ -53,6 +53,14 @@ def test_what_is_composed_is_what_hydra_composes(hydra, master, composer, overri
     assert expected == composer.quick_settings(tuple(overrides))
 
 
+@pytest.mark.parametrize("values", [(1, 2, 3), ("5e-4", "1e-3", "0.5"), ("null", "3", "null")])
+def test_the_third_value_of_a_setting_is_what_hydra_takes_it_for(composer, values):
+    name = "optimizer.lr" if "0.5" in values else "zero.reduce_bucket_size"
+    for value in values:
+        overrides = (f"{name}={value}", "zero=stage2")
+        assert composer.settings(overrides) == composer.quick_settings(overrides)
+
+
 def test_values_set_for_one_candidate_are_not_seen_by_the_next(composer):
     assert 4 == composer.settings(["batch.micro_size=4"]).batch.micro_size
     assert 1 == composer.settings([]).batch.micro_size

@@ -6,7 +6,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
 from sweeper.core.plan import plan
-from sweeper.core.space import as_overrides
+from sweeper.core.space import Choice, FloatRange, IntRange, SearchSpace, as_overrides
 from sweeper.hydra_edge import schema
 from sweeper.hydra_edge.compose import Composer, options
 from sweeper.hydra_edge.conditions import Conditions, options_first
@@ -65,3 +65,19 @@ def test_what_is_sampled_acts_and_what_acts_is_sampled(hydra, tmp_path):
     # On a CPU these have nothing to act on.
     never = {"zero.overlap_comm", "offload.pin_memory"}
     assert set(space.parameters) - never == seen
+
+
+def test_where_a_range_is_does_not_change_what_else_acts(hydra):
+    space, composer = space_and_composer(hydra, "none")
+    space = SearchSpace(
+        parameters={
+            "precision": Choice(values=("fp16",)),
+            "precision.fp16_loss_scale": FloatRange(low=1.0, high=65536.0),
+            "precision.fp16_initial_scale_power": IntRange(low=4, high=16),
+        }
+    )
+    conditions = Conditions(composer, space)
+    for scale in ("1.0", "128.5", "65536.0"):
+        point = {"precision": "fp16", "precision.fp16_loss_scale": scale}
+        assert conditions.acts("precision.fp16_loss_scale", {"precision": "fp16"})
+        assert not conditions.acts("precision.fp16_initial_scale_power", point)

@@ -155,3 +155,13 @@ def test_neighbours_differ_by_one_step_of_one_parameter():
     near = list(neighbours(point, SPACE))
     assert {"2", "8"} == {p["batch.micro_size"] for p in near} - {"4"}
     assert all(sum(p[n] != point[n] for n in point) == 1 for p in near)
+
+
+def test_a_wide_range_that_is_absent_now_and_then_leaves_the_kernel_positive_definite():
+    space = SearchSpace(parameters={"size": IntRange(low=1, high=10**9, log=True)})
+    encoding = Encoding(space)
+    points = [*drawn(space, 40, random.Random(3)), *({} for _ in range(10))]
+    rows = np.array([encoding.row(point) for point in points])
+    for decay in (0.01, 0.3, 1.0):
+        kernel = np.exp(-decay * encoding.distances(rows, rows)[0])
+        assert np.linalg.eigvalsh(kernel).min() > -1e-9
