@@ -90,13 +90,19 @@ def best_trial(trials: Sequence[Trial], objective: Objective = THROUGHPUT) -> Tr
     return ranked[0] if ranked else None
 
 
-def ranking(trials: Sequence[Trial], objective: Objective = THROUGHPUT) -> list[Trial]:
-    """The trials that were measured to the end and train as the first, the best first."""
+def ranking(
+    trials: Sequence[Trial], objective: Objective = THROUGHPUT, *, stopped_too: bool = False
+) -> list[Trial]:
+    """The trials that were measured to the end and train as the first, the best first.
+
+    ``stopped_too``: those as well that were ended early, by what their few steps say.
+    """
     differences = loss_differences(trials)
     measured = [
-        (t.outcome.measurement, t)
+        (m, t)
         for t in trials
-        if isinstance(t.outcome, Measured)
+        if (stopped_too or isinstance(t.outcome, Measured))
+        and (m := measurement_of(t.outcome)) is not None
         and not (t.number in differences and differences[t.number].trains_differently)
     ]
     measured.sort(key=lambda p: (objective.order(p[0]), p[0].peak_bytes, p[1].number))

@@ -67,8 +67,13 @@ class FinalistsResult:
 def finalists_of(
     trials: Sequence[Trial], k: int, objective: Objective = THROUGHPUT
 ) -> tuple[int, ...]:
-    """The numbers of the ``k`` best of the search, the best first; none that trains differently."""
-    return tuple(trial.number for trial in ranking(trials, objective)[:k])
+    """The numbers of the ``k`` best of the search, the best first; none that trains differently.
+
+    One that was stopped early lost to a single run of another: by more than its steps differed, but a
+    process may be slower as a whole than the next one.
+    """
+    ranked = ranking(trials, objective, stopped_too=True)
+    return tuple(trial.number for trial in ranked[:k])
 
 
 def play(contest: Contest, measure: Measure, recorded: Sequence[Round] = ()) -> FinalistsResult:

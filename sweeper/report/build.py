@@ -11,7 +11,7 @@ from sweeper.core.contest_record import read_contest
 from sweeper.core.finalists import FinalistsResult, peak_bytes
 from sweeper.core.folder import StudyFolder, read_json, write_text
 from sweeper.core.objective import THROUGHPUT, Objective, objective_from_mapping
-from sweeper.core.outcome import Measured
+from sweeper.core.outcome import measurement_of
 from sweeper.core.robustness import Robustness, longest_sequence, robustness
 from sweeper.core.standing import Standing, standing
 from sweeper.errors import UsageError
@@ -74,9 +74,10 @@ def _finals(folder: StudyFolder) -> FinalistsResult | None:
 
 def _robustness(folder: StudyFolder, how: Standing, study: Mapping[str, Any]) -> Robustness | None:
     """Of a study's winner; a plain grid has no space that was written down."""
-    if how.winner is None or not isinstance(how.winner.outcome, Measured) or "space" not in study:
+    won = measurement_of(how.winner.outcome) if how.winner is not None else None
+    if how.winner is None or won is None or "space" not in study:
         return None
-    peak = how.winner.outcome.measurement.peak_bytes
+    peak = won.peak_bytes
     if how.finals is not None:
         peak = peak_bytes(how.finals.rounds, how.winner.number) or peak
     return robustness(

@@ -6,7 +6,7 @@ import math
 
 from sweeper.core.finalists import FinalistsResult, median_tokens_per_second, peak_bytes
 from sweeper.core.measurement import Measurement
-from sweeper.core.outcome import Measured, kind_of
+from sweeper.core.outcome import Measured, kind_of, measurement_of
 from sweeper.core.quantities import format_bytes, format_rate
 from sweeper.core.standing import Standing
 from sweeper.core.trial import Trial
@@ -122,5 +122,6 @@ def _gain(won: Measurement, baseline: Measurement) -> tuple[float, float]:
 
 
 def _measurement(trial: Trial) -> Measurement:
-    assert isinstance(trial.outcome, Measured)
-    return trial.outcome.measurement
+    measurement = measurement_of(trial.outcome)
+    assert measurement is not None
+    return measurement

@@ -15,7 +15,7 @@ from sweeper.core.finalists import (
     throughput_ratio,
 )
 from sweeper.core.folder import StudyFolder, write_json
-from sweeper.core.outcome import Crashed, Measured, OutOfMemory
+from sweeper.core.outcome import Crashed, Measured, OutOfMemory, Stopped
 from sweeper.core.ratios import is_above_zero, ratio_of, t_quantile
 from sweeper.report.finalists import finalists_section
 from tests.support import measured, trial_of
@@ -207,6 +207,12 @@ def test_the_finalists_are_the_best_that_train_as_the_baseline_does():
         trial_of(5, measured(3000, peak_bytes=GIB // 2)),
     ]
     assert (5, 1, 4) == finalists_of(trials, 3)
+
+
+def test_a_trial_that_was_stopped_early_may_be_a_finalist():
+    near = Stopped(measurement=measured(2900).measurement, reason="clearly beaten")
+    trials = [trial_of(0, measured(1000)), trial_of(1, measured(3000)), trial_of(2, near)]
+    assert (1, 2) == finalists_of(trials, 2)
 
 
 def recording(folder, machine):

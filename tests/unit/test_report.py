@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from sweeper.core.contest_record import write_contest
 from sweeper.core.exported import exported_layout
 from sweeper.core.finalists import Contest, judge
 from sweeper.core.folder import StudyFolder, write_json
@@ -170,6 +171,22 @@ def test_a_stopped_trial_is_in_the_ranking_with_its_estimate_and_no_failure(tmp_
     text = folder.report.read_text()
     assert "1 (stopped early: beaten)" in text
     assert "What was not measured" not in text
+
+
+def test_a_stopped_trial_that_wins_the_finals_is_the_answer(tmp_path):
+    stopped = Stopped(measurement=measured(90.0).measurement, reason="clearly beaten")
+    trials = [trial_of(0, measured(50.0)), trial_of(1, measured(100.0)), trial_of(2, stopped)]
+    folder = study_of(tmp_path, trials)
+    contest = Contest(finalists=(1, 2), baseline=0)
+    rounds = [{0: measured(50.0), 1: measured(100.0 + n), 2: measured(200.0)} for n in range(3)]
+    for number, found in enumerate(rounds, start=1):
+        for n, outcome in found.items():
+            again = replace(trials[n], outcome=outcome)
+            write_json(folder.finalists.trial(number, n).trial, again.to_json())
+    write_contest(folder.finalists, contest, judge(contest, rounds))
+    build_report(folder)
+    assert "Trial 2 is the fastest: 200 tokens/s" in folder.report.read_text()
+    assert folder.best_ds_config.exists()
 
 
 SPREAD = {
