@@ -31,9 +31,15 @@ SETTING = {
     "workload.global_batch_size": 32,  # the largest micro-batch without accumulation
     "workload.sequence_length": 64,
 }
-NUM_TRIALS = 10
 # The autotuner's trial is six steps, one of them timed; a quick one of ours is four to nine.
-EFFORTS = ("quick", "standard")
+EFFORTS = {
+    "quick": (
+        "hydra.sweeper.n_trials=8",
+        "hydra.sweeper.finalists=2",
+        "hydra.sweeper.finalist_rounds=3",
+    ),
+    "standard": ("hydra.sweeper.n_trials=10",),
+}
 # The autotuner has no limit of its own: a trial that hangs would hang it for ever.
 TIMEOUT_SECONDS = 1800
 
@@ -132,7 +138,7 @@ class Bench:
             "zero=choice(stage0,stage1,stage2,stage3)",
             f"batch.micro_size=choice({','.join(str(m) for m in MICRO_SIZES)})",
             *(f"{name}={value}" for name, value in SETTING.items()),
-            *(f"measure={effort}", f"hydra.sweeper.n_trials={NUM_TRIALS}"),
+            *(f"measure={effort}", *EFFORTS[effort]),
         ]
         command = [sys.executable, "-m", "sweeper", *arguments, f"hydra.sweep.dir={folder.path}"]
         wall_seconds = self._run(command, {}, folder.path.name)
