@@ -200,9 +200,9 @@ def worker_findings(on: str, ops_needed: Callable[[str], Sequence[str]]) -> Iter
         cuda=told.get("cuda_toolkit", {}),
         libaio=libaio,
     )
-    yield from tool_findings(tools, known)
-    yield libaio_finding(tools, known, seen=has_libaio())
-    yield from op_findings(tools, known)
+    ingredients = [*tool_findings(tools, known), libaio_finding(tools, known, seen=has_libaio())]
+    yield from ingredients
+    yield from op_findings(known, ingredients)
 
 
 def _start_by_hand(on: str) -> str:

@@ -75,12 +75,10 @@ def _nvcc(release: str | None, known: OpsKnown) -> Finding:
         return ok("nvcc", f"{there}, torch is built for CUDA {torch_cuda}")
     wanted = ".".join(str(torch_cuda).split(".")[:2])
     beside = Path(f"/usr/local/cuda-{wanted}")
-    install = (
-        "" if beside.is_dir() else f"install the CUDA toolkit {wanted}, with which torch is built; "
-    )
+    install = "" if beside.is_dir() else f"install the CUDA toolkit {wanted}; "
     return warning(
         "nvcc",
-        f"{there}, torch is built for CUDA {torch_cuda}: DeepSpeed compiles no op for CUDA with it",
+        f"{there}, torch is built for CUDA {torch_cuda}; DeepSpeed compiles nothing for CUDA so",
         f"{install}type export CUDA_HOME={beside}",
     )
 
@@ -105,23 +103,23 @@ def libaio_finding(tools: Toolchain, known: OpsKnown, *, seen: bool) -> Finding:
     )
 
 
-def op_findings(tools: Toolchain, known: OpsKnown) -> Iterator[Finding]:
-    """One for each op that there is on this accelerator."""
+def op_findings(known: OpsKnown, ingredients: Sequence[Finding]) -> Iterator[Finding]:
+    """One for each op that there is on this accelerator; ``ingredients`` are what the others gave."""
+    bad = {finding.name: finding for finding in ingredients if finding.advice}
     for builder, library in LIBRARIES.items():
         if known.builders and known.builders.get(builder) is None:
             continue
-        name = f"op {library}"
-        lacking = list(_lacking(builder, tools, known))
-        needs_cuda = bool((known.builders.get(builder) or {}).get("cuda_toolkit"))
-        by = "compiler, ninja and nvcc" if needs_cuda else "compiler and ninja"
+        name, wants = f"op {library}", _ingredients(builder, known)
+        lacking = [bad[ingredient] for ingredient in wants if ingredient in bad]
         if _is_there(builder, known):
             yield ok(name, "built")
         elif not lacking:
-            yield ok(name, f"not built; {by} can, once, when it is first needed")
+            by = f"{', '.join(wants[:-1])} and {wants[-1]}"
+            yield ok(name, f"not built yet; {by} will do it when it is first needed")
         else:
             say = failure if builder in known.needed else warning
-            found = f"not built, and cannot be: {', '.join(lacking)} above"
-            yield say(name, found, "do what is said of it above")
+            found = f"not built, and cannot be without {', '.join(f.name for f in lacking)}"
+            yield say(name, found, "; ".join(dict.fromkeys(f.advice for f in lacking)))
 
 
 def _is_there(builder: str, known: OpsKnown) -> bool:
@@ -129,19 +127,14 @@ def _is_there(builder: str, known: OpsKnown) -> bool:
     return builder in known.built or bool(told.get("installed"))
 
 
-def _lacking(builder: str, tools: Toolchain, known: OpsKnown) -> Iterator[str]:
-    """The names of the findings that keep it from being built."""
-    told = known.builders.get(builder) or {}
-    if not tools.compiler.works:
-        yield "compiler"
-    if not tools.ninja.works:
-        yield "ninja"
-    if told.get("cuda_toolkit") and (
-        tools.nvcc_release is None or known.cuda.get("refused") or not known.cuda.get("torch_cuda")
-    ):
-        yield "nvcc"
-    if builder in _NEED_LIBAIO and not known.libaio:
-        yield "libaio"
+def _ingredients(builder: str, known: OpsKnown) -> list[str]:
+    """The names of the findings that a build depends on."""
+    needs_cuda = bool((known.builders.get(builder) or {}).get("cuda_toolkit"))
+    return [
+        *("compiler", "ninja"),
+        *(["nvcc"] if needs_cuda else []),
+        *(["libaio"] if builder in _NEED_LIBAIO else []),
+    ]
 
 
 def lock_findings() -> Iterator[Finding]:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from sweeper.core.finding import Finding, failure, ok, warning
 from sweeper.core.quantities import format_bytes
 
@@ -72,25 +74,34 @@ def nvme_findings(path: Path) -> Iterator[Finding]:
             f"type ls -ld {path}; df -h {path}",
         )
         return
-    yield nvme_speed(path, speed, shutil.disk_usage(path).free)
+    yield nvme_speed(path, speed, shutil.disk_usage(path).free, file_system(path))
 
 
-def nvme_speed(path: Path, speed: Speed, free_bytes: int) -> Finding:
-    """Judged as a place to offload to."""
+def nvme_speed(path: Path, speed: Speed, free_bytes: int, kind: str) -> Finding:
+    """Judged as a place to offload to; ``kind`` of file system."""
     how = "past the page cache (O_DIRECT)" if speed.direct else "through the page cache"
     found = (
-        f"{path}: writes {speed.write_bytes_per_second / 1e9:.2f} GB/s, "
+        f"{path} ({kind}): writes {speed.write_bytes_per_second / 1e9:.2f} GB/s, "
         f"reads {speed.read_bytes_per_second / 1e9:.2f} GB/s, by one thread, {how}, "
         f"{format_bytes(speed.num_bytes)} in blocks of {format_bytes(BLOCK_BYTES)}; "
         f"{format_bytes(free_bytes)} free"
     )
     another = "give a folder on an NVMe drive: type python -m sweeper doctor --nvme <folder>"
+    if kind in ("tmpfs", "ramfs"):
+        return warning("nvme", f"{found}; it is memory, no drive", another)
     if not speed.direct:
         refuses = "; it refuses O_DIRECT, with which DeepSpeed opens its files"
         return warning("nvme", found + refuses, another)
     if min(speed.write_bytes_per_second, speed.read_bytes_per_second) < NVME_BYTES_PER_SECOND:
-        return warning("nvme", f"{found}; no NVMe drive is so slow", another)
+        return warning("nvme", f"{found}; slower than NVMe drives are", another)
     return ok("nvme", found)
+
+
+def file_system(path: Path) -> str:
+    """``"ext4"``: of the mount that ``path`` lies on."""
+    where = path.resolve()
+    mounts = [m for m in psutil.disk_partitions(all=True) if where.is_relative_to(m.mountpoint)]
+    return max(mounts, key=lambda m: len(m.mountpoint)).fstype if mounts else "unknown"
 
 
 def measure_speed(folder: Path) -> Speed:
