@@ -15,7 +15,6 @@ from deepspeed.accelerator import get_accelerator
 from deepspeed.git_version_info import accelerator_name, installed_ops
 from deepspeed.ops.op_builder import AsyncIOBuilder
 from deepspeed.ops.op_builder.builder import CUDAOpBuilder, assert_no_cuda_mismatch
-from torch.utils.cpp_extension import CUDA_HOME
 
 
 def environment() -> dict[str, Any]:
@@ -77,7 +76,7 @@ def ops(builders: Sequence[str]) -> dict[str, Any]:
 
 def cuda_toolkit() -> dict[str, Any]:
     """Whether DeepSpeed would compile for CUDA with the toolkit that torch finds, by its own rule."""
-    found = {"torch_cuda": torch.version.cuda, "home": CUDA_HOME, "refused": None}
+    found = {"torch_cuda": torch.version.cuda, "refused": None}
     if torch.version.cuda is not None:
         try:
             assert_no_cuda_mismatch()
