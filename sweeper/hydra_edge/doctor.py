@@ -94,7 +94,7 @@ def _sum(findings: Sequence[Finding]) -> str:
     failures = sum(finding.status == "failure" for finding in findings)
     warnings = sum(finding.status == "warning" for finding in findings)
     can = "cannot run" if failures else "can run"
-    return f"The default study {can} here: {failures} failures, {warnings} warnings."
+    return f"The default study {can} here: {failures} failure(s), {warnings} warning(s)."
 
 
 def _plain(text: str) -> str:

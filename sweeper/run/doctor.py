@@ -64,6 +64,10 @@ class Check:
     vital: bool = False
     timeout_seconds: float = LOOK_TIMEOUT_SECONDS
 
+    def start(self) -> Background[list[Finding]]:
+        """Looks, beside whatever else goes on."""
+        return Background(lambda: list(self.look()))
+
 
 def examine(asked: Asked, ops_needed: Callable[[str], Sequence[str]]) -> list[Finding]:
     """``ops_needed`` gives the builders of the default study on an accelerator."""
@@ -79,16 +83,10 @@ def examine(asked: Asked, ops_needed: Callable[[str], Sequence[str]]) -> list[Fi
 def _answers(checks: Sequence[Check]) -> list[Finding]:
     """The speed of a drive is measured last and by itself: the others read files and keep the cores busy."""
     at_once = [check for check in checks if check.name != "nvme"]
-    started = [Background(lambda check=check: list(check.look())) for check in at_once]  # type: ignore[misc]
-    found = [
-        finding
-        for check, background in zip(at_once, started, strict=True)
-        for finding in answer(check, background)
-    ]
-    for check in checks:
-        if check.name == "nvme":
-            found += answer(check, Background(lambda check=check: list(check.look())))  # type: ignore[misc]
-    return found
+    started = [check.start() for check in at_once]
+    found = [answer(*pair) for pair in zip(at_once, started, strict=True)]
+    found += [answer(check, check.start()) for check in checks if check.name == "nvme"]
+    return [finding for findings in found for finding in findings]
 
 
 def answer(check: Check, background: Background[list[Finding]]) -> list[Finding]:

@@ -78,7 +78,7 @@ def test_a_machine_on_which_nothing_can_be_built_is_unfit(nothing_there):
     assert 4 == finished.returncode, finished.stdout
     (line,) = finished.stderr.strip().splitlines()
     assert "the default study cannot run on this machine: compiler, ninja, op " in line
-    assert "The default study cannot run here: 4 failures" in finished.stdout
+    assert "The default study cannot run here: 4 failure(s)" in finished.stdout
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_machine_on_which_ops_can_be_built_is_fit(enough_there):
     finished, _ = enough_there
     assert 0 == finished.returncode, finished.stdout
     assert "" == finished.stderr
-    assert "The default study can run here: 0 failures" in finished.stdout
+    assert "The default study can run here: 0 failure(s)" in finished.stdout
     status, found, _ = line_of(finished.stdout, "op cpu_adam")
     assert "ok" == status
     assert "not built yet; compiler and ninja will do it" in found

@@ -458,7 +458,7 @@ def test_a_look_that_fails_is_a_line_of_its_own(vital, status):
         raise ValueError("no such thing\nand more")
 
     check = Check(name="memory", look=look, by_hand="free -h", vital=vital)
-    (found,) = answer(check, Background(lambda: list(look())))
+    (found,) = answer(check, check.start())
     assert (status, "memory", "type free -h") == (found.status, found.name, found.advice)
     assert "cannot be looked at: no such thing" == found.found
 
@@ -470,7 +470,7 @@ def test_the_text_is_plain_and_what_to_type_is_never_broken():
     assert "\x07" not in text
     assert f"         -> {command}" in text.splitlines()
     assert all(len(line) <= 80 for line in text.splitlines() if "->" not in line)
-    assert "The default study can run here: 0 failures, 1 warnings." == text.splitlines()[-1]
+    assert "The default study can run here: 0 failure(s), 1 warning(s)." == text.splitlines()[-1]
 
 
 def test_a_failure_is_the_exit_code_of_an_unfit_environment():
