@@ -79,7 +79,7 @@ def _is_verb(word: str) -> bool:
 
 
 def _verb(word: str, rest: Sequence[str]) -> None:
-    verbs = {"explain": _explain, "report": _report, "verify": _verify}
+    verbs = {"explain": _explain, "report": _report, "verify": _verify, "doctor": _doctor}
     if word not in verbs:
         close = difflib.get_close_matches(word, verbs, n=1)
         hint = f"type python -m sweeper {close[0]} ..." if close else _USAGE
@@ -124,6 +124,14 @@ def _verify(rest: Sequence[str]) -> None:
     terminal = Terminal()
     stamp = time.strftime("%Y%m%d-%H%M%S")
     terminal.conclude(verify(_one_study("verify", rest), stamp=stamp, terminal=terminal))
+
+
+def _doctor(rest: Sequence[str]) -> None:
+    from sweeper.hydra_edge.doctor import check_fit, doctor, doctor_text
+
+    findings = doctor(rest)
+    print(doctor_text(findings), flush=True)
+    check_fit(findings)
 
 
 def _hydra(arguments: Sequence[str]) -> None:

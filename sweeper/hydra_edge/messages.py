@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from sweeper.core.settings import setting_names, unknown_setting
-from sweeper.errors import UsageError
+from sweeper.errors import SweeperError, UsageError
 from sweeper.hydra_edge.compose import no_model, options
 from sweeper.hydra_edge.schema import OptunaSweeperConf
 from sweeper.places import conf_dir
@@ -20,8 +20,13 @@ from sweeper.places import conf_dir
 EXPECTED = (HydraException, OmegaConfBaseException)
 
 
-def usage_error(error: Exception, arguments: Sequence[str]) -> UsageError:
-    """``arguments`` are those of the command line."""
+def usage_error(error: Exception, arguments: Sequence[str]) -> SweeperError:
+    """``arguments`` are those of the command line; an error of ours below Hydra's is the one that is meant."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, SweeperError):
+            return below
+        below = below.__cause__ or below.__context__
     text = str(error)
     if isinstance(error, MissingConfigException):
         return UsageError(_missing(error, text))

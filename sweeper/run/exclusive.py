@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 
 from sweeper.core.quantities import format_bytes
 from sweeper.errors import EnvironmentUnfit
 from sweeper.places import cache_dir
+from sweeper.run.machine import nvidia_smi
 
 # More than this on a device before the first trial is somebody's work, not the driver's.
 BUSY_DEVICE_BYTES = 1 * 2**30
@@ -83,16 +82,10 @@ def wait_until_drained(before: dict[str, int], say: Say, *, sleep: Callable[[flo
 def device_memory_used(devices: Sequence[str]) -> dict[str, int]:
     """Bytes in use on each CUDA device by its id, as the driver counts; nothing for the CPU."""
     ids = [device for device in devices if device != "cpu"]
-    if not ids or shutil.which("nvidia-smi") is None:
+    if not ids:
         return {}
-    listing = subprocess.run(
-        [
-            *("nvidia-smi", f"--id={','.join(ids)}"),
-            *("--query-gpu=memory.used", "--format=csv,noheader,nounits"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
+    listing = nvidia_smi(
+        f"--id={','.join(ids)}", "--query-gpu=memory.used", "--format=csv,noheader,nounits"
     )
-    values = [line.strip() for line in listing.stdout.splitlines() if line.strip().isdigit()]
+    values = [line.strip() for line in listing if line.strip().isdigit()]
     return {device: int(value) * 2**20 for device, value in zip(ids, values, strict=False)}

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from sweeper.errors import EnvironmentUnfit
 from sweeper.places import import_root
 
 PROBE_TIMEOUT_SECONDS = 180
+NVIDIA_SMI_TIMEOUT_SECONDS = 15.0
 
 
 def accelerator() -> str:
@@ -35,20 +36,40 @@ def device_count() -> int:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in ("", "-1"):
         return 0
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    devices = [line for line in listing.stdout.splitlines() if line.startswith("GPU ")]
+    devices = [line for line in nvidia_smi("-L") if line.startswith("GPU ")]
     return min(len(devices), len(visible.split(","))) if visible else len(devices)
+
+
+def nvidia_smi(*arguments: str) -> list[str]:
+    """What it prints, line by line; nothing where it is not there.
+
+    Raises EnvironmentUnfit where the driver hangs.
+    """
+    if shutil.which("nvidia-smi") is None:
+        return []
+    try:
+        listing = subprocess.run(
+            ["nvidia-smi", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=NVIDIA_SMI_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise EnvironmentUnfit(
+            f"nvidia-smi does not answer within {NVIDIA_SMI_TIMEOUT_SECONDS:g} s: the driver hangs; "
+            "restart the machine, or type export CUDA_VISIBLE_DEVICES= to run on the CPU"
+        ) from None
+    return listing.stdout.splitlines()
 
 
 def quick_look() -> Machine:
     """What can be known in milliseconds; the rest is None."""
     return Machine(
         cores=len(os.sched_getaffinity(0)),
-        host_memory_bytes=_host_memory_bytes(),
+        host_memory_bytes=host_memory_bytes(),
         # Where it is there, whether it can be built with is found out by building.
-        libaio=None if _has_libaio() else False,
+        libaio=None if has_libaio() else False,
     )
 
 
@@ -57,28 +78,7 @@ def thorough_look(accelerator_name: str) -> tuple[Machine, Mapping[str, Any]]:
 
     Raises EnvironmentUnfit where torch or DeepSpeed cannot be imported.
     """
-    with tempfile.TemporaryDirectory(prefix="sweeper-") as folder:
-        answer = Path(folder) / "machine.json"
-        search_path = [str(import_root()), os.environ.get("PYTHONPATH", "")]
-        child = subprocess.run(
-            [sys.executable, "-m", "sweeper.worker.machine", str(answer)],
-            env={
-                **os.environ,
-                "DS_ACCELERATOR": accelerator_name,
-                "PYTHONPATH": os.pathsep.join(filter(None, search_path)),
-            },
-            capture_output=True,
-            text=True,
-            timeout=PROBE_TIMEOUT_SECONDS,
-            check=False,
-        )
-        if child.returncode != 0:
-            last = child.stderr.strip().splitlines()[-1:] or [f"exit code {child.returncode}"]
-            raise EnvironmentUnfit(
-                f"torch and DeepSpeed do not start on accelerator {accelerator_name}: {last[0]}; "
-                "type make setup, or pip install the package again"
-            )
-        found = json.loads(answer.read_text())
+    found = ask_worker(accelerator_name)
     quick = quick_look()
     machine = Machine(
         cores=quick.cores, host_memory_bytes=quick.host_memory_bytes, **found["capabilities"]
@@ -86,7 +86,47 @@ def thorough_look(accelerator_name: str) -> tuple[Machine, Mapping[str, Any]]:
     return machine, found["environment"]
 
 
-def _has_libaio() -> bool:
+def ask_worker(
+    accelerator_name: str,
+    builders: Sequence[str] = (),
+    *,
+    timeout_seconds: float = PROBE_TIMEOUT_SECONDS,
+) -> Mapping[str, Any]:
+    """What ``sweeper.worker.machine`` tells, of DeepSpeed's op ``builders`` too.
+
+    Raises EnvironmentUnfit where torch or DeepSpeed cannot be imported.
+    """
+    start = f"torch and DeepSpeed do not start on accelerator {accelerator_name}"
+    with tempfile.TemporaryDirectory(prefix="sweeper-") as folder:
+        answer = Path(folder) / "machine.json"
+        search_path = [str(import_root()), os.environ.get("PYTHONPATH", "")]
+        try:
+            child = subprocess.run(
+                [sys.executable, "-m", "sweeper.worker.machine", str(answer), *builders],
+                env={
+                    **os.environ,
+                    "DS_ACCELERATOR": accelerator_name,
+                    "PYTHONPATH": os.pathsep.join(filter(None, search_path)),
+                },
+                capture_output=True,
+                text=True,
+                timeout=timeout_seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise EnvironmentUnfit(
+                f"{start} within {timeout_seconds:g} s; type python -m sweeper doctor"
+            ) from None
+        if child.returncode != 0:
+            last = child.stderr.strip().splitlines()[-1:] or [f"exit code {child.returncode}"]
+            raise EnvironmentUnfit(
+                f"{start}: {last[0]}; type make setup, or pip install the package again"
+            )
+        found: Mapping[str, Any] = json.loads(answer.read_text())
+        return found
+
+
+def has_libaio() -> bool:
     """Looked for where a linker looks, since asking one takes longer than this may."""
     folders = ("/usr/lib", "/usr/lib64", "/lib", "/usr/local/lib", f"{sys.prefix}/lib")
     more = os.environ.get("LIBRARY_PATH", "").split(os.pathsep)
@@ -97,7 +137,7 @@ def _has_libaio() -> bool:
     )
 
 
-def _host_memory_bytes() -> int:
+def host_memory_bytes() -> int:
     """The machine's memory, or what this process's control group may use of it."""
     total: int = psutil.virtual_memory().total
     for limit in (

@@ -36,24 +36,37 @@ def ensure_ops(builders: Sequence[str], *, accelerator: str, say: Say) -> None:
     Raises EnvironmentUnfit with the end of the compiler's output where a build fails.
     """
     folder = extensions_dir()
-    missing = [name for name in builders if not _is_built(folder, name)]
+    missing = [name for name in builders if not is_built(folder, name)]
     if not missing:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with _only_builder(folder, say):
         for number, name in enumerate(missing, start=1):
-            if not _is_built(folder, name):  # another sweeper may have built it while we waited
+            if not is_built(folder, name):  # another sweeper may have built it while we waited
                 clear_stale_locks(folder)
                 _build(folder, name, accelerator, say, f"{number}/{len(missing)}")
 
 
 def are_built(builders: Sequence[str]) -> bool:
     """Whether a trial that needs these ops can start at once."""
-    return all(_is_built(extensions_dir(), name) for name in builders)
+    return all(is_built(extensions_dir(), name) for name in builders)
+
+
+def build_path() -> str:
+    """Where a build looks for compiler and ninja; pip puts the latter beside the interpreter."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
 def clear_stale_locks(folder: Path) -> list[Path]:
-    """Removes the ``lock`` files of builds whose builder is dead; returns those removed.
+    """Removes the locks that nobody holds; returns them."""
+    stale = stale_locks(folder)
+    for path in stale:
+        path.unlink(missing_ok=True)
+    return stale
+
+
+def stale_locks(folder: Path) -> list[Path]:
+    """The ``lock`` files of builds whose builder is dead.
 
     torch's builder keeps its lock file open for as long as it lives and the kernel closes it when
     it dies: a lock that no process has open is waited on for ever.
@@ -62,10 +75,7 @@ def clear_stale_locks(folder: Path) -> list[Path]:
     if not locks:
         return []
     held = _open_files(locks)
-    stale = [path for path in locks if path not in held]
-    for path in stale:
-        path.unlink(missing_ok=True)
-    return stale
+    return [path for path in locks if path not in held]
 
 
 def _open_files(paths: Sequence[Path]) -> set[Path]:
@@ -78,7 +88,8 @@ def _open_files(paths: Sequence[Path]) -> set[Path]:
     return {Path(path) for path in held}
 
 
-def _is_built(folder: Path, builder: str) -> bool:
+def is_built(folder: Path, builder: str) -> bool:
+    """Whether the op lies in ``folder``, and was not left half done."""
     name = LIBRARIES[builder]
     built = (folder / name / f"{name}.so", folder / name / "installed")
     return any(path.is_file() for path in built) and not (folder / name / "lock").exists()
@@ -110,7 +121,7 @@ def _build(folder: Path, builder: str, accelerator: str, say: Say, position: str
             "DS_ACCELERATOR": accelerator,
             "TORCH_EXTENSIONS_DIR": str(folder),
             "PYTHONPATH": os.pathsep.join([str(import_root()), os.environ.get("PYTHONPATH", "")]),
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+            "PATH": build_path(),
         },
         stdout=log,
         stderr=log.with_suffix(".err"),

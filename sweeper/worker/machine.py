@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import deepspeed
 import torch
 from deepspeed.accelerator import get_accelerator
+from deepspeed.git_version_info import accelerator_name, installed_ops
 from deepspeed.ops.op_builder import AsyncIOBuilder
+from deepspeed.ops.op_builder.builder import CUDAOpBuilder, assert_no_cuda_mismatch
 
 
 def environment() -> dict[str, Any]:
@@ -55,7 +58,40 @@ def capabilities() -> dict[str, Any]:
     }
 
 
+def ops(builders: Sequence[str]) -> dict[str, Any]:
+    """What each of DeepSpeed's builders, by its class name, needs here; None where it has none."""
+    found: dict[str, Any] = {}
+    for name in builders:
+        builder = get_accelerator().create_op_builder(name)
+        if builder is None or name != type(builder).__name__:
+            found[name] = None
+            continue
+        installed = accelerator_name == get_accelerator().device_name()
+        found[name] = {
+            "installed": installed and bool(installed_ops.get(builder.name)),
+            "cuda_toolkit": isinstance(builder, CUDAOpBuilder),
+        }
+    return found
+
+
+def cuda_toolkit() -> dict[str, Any]:
+    """Whether DeepSpeed would compile for CUDA with the toolkit that torch finds, by its own rule."""
+    found = {"torch_cuda": torch.version.cuda, "refused": None}
+    if torch.version.cuda is not None:
+        try:
+            assert_no_cuda_mismatch()
+        except Exception as error:  # a toolkit without nvcc, or with one that says something else
+            found["refused"] = str(error)
+    return found
+
+
+def main(answer: Path, builders: Sequence[str]) -> None:
+    """Writes the answer; of ops and toolkit only where builders are named, since it takes longer."""
+    document = {"capabilities": capabilities(), "environment": environment()}
+    if builders:
+        document |= {"ops": ops(builders), "cuda_toolkit": cuda_toolkit()}
+    answer.write_text(json.dumps(document))
+
+
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(
-        json.dumps({"capabilities": capabilities(), "environment": environment()})
-    )
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -5,10 +5,13 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sweeper.errors import EnvironmentUnfit
 from sweeper.hydra_edge import schema
 from sweeper.hydra_edge.compose import Composer, settings_of
+from sweeper.hydra_edge.messages import usage_error
 from sweeper.places import conf_dir
 
 TYPED = ["+model=gpt2-nano", "hydra/sweeper=optuna"]
@@ -70,3 +73,18 @@ def test_values_set_for_one_candidate_are_not_seen_by_the_next(composer):
 def test_a_value_for_nothing_is_hydras_error(composer, overrides):
     with pytest.raises((HydraException, OmegaConfBaseException)):
         composer.config(overrides)
+
+
+def test_what_a_resolver_of_ours_says_is_not_hidden_by_hydra():
+    def hangs():
+        raise EnvironmentUnfit("the driver hangs; restart the machine")
+
+    OmegaConf.register_new_resolver("hangs", hangs)
+    config = OmegaConf.create({"accelerator": "${hangs:}"})
+    try:
+        with pytest.raises(OmegaConfBaseException) as error:
+            config.accelerator  # noqa: B018
+        assert "the driver hangs; restart the machine" == str(usage_error(error.value, ()))
+        assert 4 == usage_error(error.value, ()).exit_code
+    finally:
+        OmegaConf.clear_resolver("hangs")
