@@ -18,7 +18,7 @@ from sweeper.run.processes import Family
 from sweeper.terminal import Terminal
 
 # A finalist's steps together, unless that would be more than so many.
-_MIN_SECONDS, _MAX_STEPS = 1.0, 50
+_MIN_SECONDS, _MAX_STEPS = 0.5, 50
 
 
 def run_contest(
