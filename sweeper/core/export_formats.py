@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sweeper.core.framework_arguments import recomputes_every_block, trainer_optimizer
+from sweeper.core.framework_arguments import (
+    offloads_optimizer,
+    recomputes_every_block,
+    trainer_optimizer,
+)
 from sweeper.errors import UsageError
 
 
@@ -30,7 +34,7 @@ FORMATS: Mapping[str, Format] = {
     f.name: f
     for f in (
         Format(name="native", title="DeepSpeed", spreads=True),
-        Format(name="deepspeed", title="the deepspeed launcher", spreads=True),
+        Format(name="deepspeed", title="DeepSpeed's launcher", spreads=True),
         Format(name="torchrun", title="torchrun", spreads=True),
         Format(name="slurm", title="Slurm", spreads=True),
         Format(name="hf", title="Hugging Face Trainer", trainer=True),
@@ -111,6 +115,8 @@ def left_out(
         parts += [
             f"{t.format(launch[n])} in the environment" for n, t in named.items() if launch[n]
         ]
+        if offloads_optimizer(config) and not launch["omp_threads"] and form.name != "lightning":
+            parts.append("`OMP_NUM_THREADS`: unset it is 1, too few for an offloaded optimizer")
         if launch["bind_cores"]:
             parts.append("cores of its own for each rank")
     return tuple(parts)

@@ -38,8 +38,13 @@ def trainer_optimizer(config: Mapping[str, Any]) -> str | None:
         return None
     if optimizer.get("params", {}).get("torch_adam"):
         return "adamw_torch_fused" if optimizer["params"].get("fused") else "adamw_torch"
+    return "adamw_torch" if offloads_optimizer(config) else None
+
+
+def offloads_optimizer(config: Mapping[str, Any]) -> bool:
+    """Whether the states are updated on the host."""
     offload = config.get("zero_optimization", {}).get("offload_optimizer", {})
-    return "adamw_torch" if offload.get("device", "none") != "none" else None
+    return bool(offload.get("device", "none") != "none")
 
 
 def recomputes_every_block(settings: Mapping[str, Any]) -> bool:

@@ -80,7 +80,7 @@ def write_export(
         refused,
         title=folder.path.resolve().name,
         verdict=verdict(how),
-        missing=not_in_the_json(winner.trial),
+        missing=not_in_the_json(winner.trial, place=target.name),
     )
     for path, text in files.items():
         write_text(path, text)
@@ -96,7 +96,11 @@ def _files(
     trainer_path = str(bundle.trainer_ds_config.resolve())
     match name:
         case "native":
-            return {bundle.ds_config: _json(config), bundle.settings: _yaml(settings)}
+            return {
+                bundle.ds_config: _json(config),
+                bundle.settings: _yaml(settings),
+                bundle.launch: deepspeed_script(settings),
+            }
         case "deepspeed":
             return {bundle.launch: deepspeed_script(settings)}
         case "torchrun":
@@ -105,7 +109,11 @@ def _files(
             return {bundle.launch_slurm: slurm_script(settings)}
         case "hf":
             arguments = trainer_arguments(config, settings)
-            return {**trainer, bundle.trainer_arguments: _command_line(arguments)}
+            return {
+                **trainer,
+                bundle.trainer_arguments: _command_line(arguments),
+                bundle.launch: deepspeed_script(settings),
+            }
         case "axolotl":
             lines = axolotl_lines(config, settings, ds_config=trainer_path)
             return {**trainer, bundle.axolotl: _yaml(lines)}

@@ -39,9 +39,7 @@ def export_readme(
         section = _SECTIONS[form.name](winner, bundle)
         if form.name == "native":
             section += ["", missing or "It carries everything that the winner trains with."]
-        parts.append(
-            "\n".join([f"## {_capital(form.title)} (`--format {form.name}`)", "", *section])
-        )
+        parts.append("\n".join([f"## {form.title} (`--format {form.name}`)", "", *section]))
         if left := left_out(form, winner.config, winner.settings):
             parts.append("Not carried:\n\n" + "\n".join(f"* {part}" for part in left))
     if refused:
@@ -63,8 +61,8 @@ def _measured(winner: Winner, verdict: str) -> str:
     ]
     if NVME_PATH in str(config.get("zero_optimization")):
         lines.append(f"* `nvme_path` is to be a folder of yours in the place of `{NVME_PATH}`.")
-    lines += [f"* Measured by trial {winner.trial.number}, with this command:", ""]
-    return "\n".join([*lines, "```sh", winner.command.rstrip(), "```"])
+    lines.append(f"* Measured by trial {winner.trial.number}, with this command:")
+    return "\n".join([*lines, "", "```sh", winner.command.rstrip(), "```"])
 
 
 def _native(winner: Winner, bundle: BundleFolder) -> list[str]:
@@ -80,8 +78,8 @@ def _native(winner: Winner, bundle: BundleFolder) -> list[str]:
         f'engine = prepare("{bundle.path.name}", model)  # this folder',
         "```",
         "",
-        "A script ends with `torch.distributed.destroy_process_group()`: without it a rank may abort "
-        "at its exit.",
+        f"`./{bundle.launch.name} train.py ...` starts it as the trial was started. A script ends with "
+        "`torch.distributed.destroy_process_group()`: without it a rank may abort at its exit.",
         "",
     ]
     if parallel["pipeline"] > 1:
@@ -132,10 +130,12 @@ def _trainer(winner: Winner, bundle: BundleFolder) -> list[str]:
     named = "".join(f"    {name}={value!r},\n" for name, value in arguments.items())
     return [
         f"`{bundle.trainer_ds_config.name}` has `auto` where a `TrainingArguments` says the same, "
-        f"`{bundle.trainer_arguments.name}` has those. Add to the script's command",
+        f"`{bundle.trainer_arguments.name}` has those, `{bundle.launch.name}` starts the ranks. Add to "
+        "the script's command",
         "",
         "```sh",
-        f"--deepspeed {bundle.trainer_ds_config.name} $(cat {bundle.trainer_arguments.name})",
+        f"./{bundle.launch.name} train.py --deepspeed {bundle.trainer_ds_config.name} "
+        f"$(cat {bundle.trainer_arguments.name})",
         "```",
         "",
         "or to its code, before the model is made:",
@@ -205,7 +205,3 @@ _SECTIONS = {
     "axolotl": _axolotl,
     "llamafactory": _llamafactory,
 }
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
