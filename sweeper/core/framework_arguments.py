@@ -18,6 +18,8 @@ def trainer_arguments(config: Mapping[str, Any], settings: Mapping[str, Any]) ->
         "bf16": _enabled(config, "bf16"),
         "fp16": _enabled(config, "fp16"),
     }
+    if settings["hardware"]["accelerator"] == "cpu":
+        arguments["use_cpu"] = True  # bf16 is refused without
     if optimizer := trainer_optimizer(config):
         arguments["optim"] = optimizer
     if recomputes_every_block(settings):
@@ -58,6 +60,7 @@ def axolotl_lines(
 ) -> dict[str, Any]:
     """Lines of Axolotl's YAML; ``ds_config`` is the path of the Trainer's variant."""
     arguments = trainer_arguments(config, settings)
+    arguments.pop("use_cpu", None)
     renamed = {"per_device_train_batch_size": "micro_batch_size", "optim": "optimizer"}
     return {"deepspeed": ds_config} | {renamed.get(n, n): v for n, v in arguments.items()}
 

@@ -145,6 +145,7 @@ def test_the_arguments_say_what_the_variants_leave_open(mode, bf16, fp16, lightn
         "max_grad_norm": 1.0,
         "bf16": bf16,
         "fp16": fp16,
+        "use_cpu": True,
         "optim": "adamw_torch_fused",
     } == trainer_arguments(config, settings)
     assert {
@@ -171,6 +172,10 @@ def test_an_optimizer_is_named_where_the_trainer_has_it_and_told_of_where_not(ch
     assert named == trainer_arguments(config, settings).get("optim")
     told = [part for part in left_out(FORMATS["hf"], config, settings) if "optimizer" in part]
     assert (named is None) == bool(told)
+
+
+def test_a_gpus_winner_is_not_sent_to_the_cpu():
+    assert "use_cpu" not in trainer_arguments(config_of(**CUDA), settings_of(**CUDA))
 
 
 RECOMPUTED = {"checkpointing.every_nth_block": 1, "compile.mode": "engine"}
@@ -240,7 +245,7 @@ def test_axolotl_and_llamafactory_take_the_trainers_arguments_by_their_own_names
     assert {"deepspeed": "/x.json", "micro_batch_size": 1, "optimizer": "adamw_torch_fused"} == {
         name: axolotl[name] for name in ("deepspeed", "micro_batch_size", "optimizer")
     }
-    assert "per_device_train_batch_size" not in axolotl
+    assert not {"per_device_train_batch_size", "optim", "use_cpu"} & set(axolotl)
     llama = llamafactory_lines(config, settings, ds_config="/x.json")
     assert ("/x.json", 1) == (llama["deepspeed"], llama["per_device_train_batch_size"])
 

@@ -91,7 +91,7 @@ def test_hugging_faces_trainer_trains_as_the_trial_did(study, tmp_path):
     _, spec = winner_of(study)
     counted = run(
         tmp_path,
-        "{launch} --master_port={port} --no_local_rank {script} --deepspeed {config}"
+        "{launch} --master_port={port} {script} --deepspeed {config}"
         " $(cat {arguments}) --max_steps {steps} --counts counts.json --output_dir out"
         " --report_to none --save_strategy no",
         launch=study.bundle.launch,
