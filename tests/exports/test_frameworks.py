@@ -63,19 +63,18 @@ def assert_trained_as(spec: TrialSpec, counted: dict) -> None:
     assert spec.ds_config["gradient_clipping"] == counted["clipping"]
 
 
-@pytest.mark.parametrize("launch", ["launch.sh", "launch_torchrun.sh"])
-def test_plain_deepspeed_has_the_losses_of_the_trial(study, tmp_path, launch):
+def test_plain_deepspeed_has_the_losses_of_the_trial(study, tmp_path):
     trial, spec = winner_of(study)
     data = []
     for rank in range(spec.ranks):
         batches = Batches(spec, vocab_size=512, data_rank=rank, device="cpu")
         data.append([batches.micro_batches(step) for step in range(NUM_STEPS)])
     torch.save(data, tmp_path / "data.pt")
-    options = f"--master_port={free_port()} --no_local_rank" if launch == "launch.sh" else ""
     counted = run(
         tmp_path,
-        "{launch} " + options + " {script} {config} data.pt counts.json",
-        launch=study.best / launch,
+        "{launch} --master_port={port} --no_local_rank {script} {config} data.pt counts.json",
+        launch=study.bundle.launch,
+        port=free_port(),
         script=SCRIPTS / "plain.py",
         config=study.bundle.ds_config,
     )
@@ -91,11 +90,10 @@ def test_hugging_faces_trainer_trains_as_the_trial_did(study, tmp_path):
     _, spec = winner_of(study)
     counted = run(
         tmp_path,
-        "{launch} --master_port={port} {script} --deepspeed {config}"
+        "{launch} {script} --deepspeed {config}"
         " $(cat {arguments}) --max_steps {steps} --counts counts.json --output_dir out"
         " --report_to none --save_strategy no",
-        launch=study.bundle.launch,
-        port=free_port(),
+        launch=study.bundle.launch_torchrun,
         script=SCRIPTS / "trainer.py",
         config=study.bundle.trainer_ds_config,
         arguments=study.bundle.trainer_arguments,
