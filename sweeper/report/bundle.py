@@ -42,7 +42,8 @@ def write_bundle(folder: StudyFolder, how: Standing) -> None:
     """
     shutil.rmtree(folder.best, ignore_errors=True)
     if how.winner is not None:
-        write_export(folder, how, winner_of(folder, how.winner), folder.best, [*FORMATS.values()])
+        winner = winner_of(folder, how.winner)
+        write_files(export_files(folder, how, winner, folder.best, [*FORMATS.values()]))
 
 
 def winner_of(folder: StudyFolder, trial: Trial) -> Winner:
@@ -63,10 +64,10 @@ def winner_of(folder: StudyFolder, trial: Trial) -> Winner:
     )
 
 
-def write_export(
+def export_files(
     folder: StudyFolder, how: Standing, winner: Winner, target: Path, formats: Sequence[Format]
-) -> list[Path]:
-    """The files of ``formats`` that can carry the winner, and a README; returns them."""
+) -> dict[Path, str]:
+    """What is to stand in ``target``: the files of ``formats`` that can carry the winner, and a README."""
     bundle = BundleFolder(target)
     refused = {f.name: why for f in formats if (why := refusal(f, winner.settings))}
     carrying = [f for f in formats if f.name not in refused]
@@ -82,11 +83,15 @@ def write_export(
         verdict=verdict(how),
         missing=not_in_the_json(winner.trial, place=target.name),
     )
+    return files
+
+
+def write_files(files: Mapping[Path, str]) -> None:
+    """Each with its text; scripts can be run."""
     for path, text in files.items():
         write_text(path, text)
         if path.suffix == ".sh":
             path.chmod(0o755)
-    return list(files)
 
 
 def _files(

@@ -7,7 +7,7 @@ from pathlib import Path
 from sweeper.core.export_formats import ALL, formats_named, refusal
 from sweeper.core.folder import StudyFolder
 from sweeper.errors import NothingMeasured, UsageError
-from sweeper.report.bundle import winner_of, write_export
+from sweeper.report.bundle import export_files, winner_of, write_files
 from sweeper.report.study_record import how_it_stands
 
 _TYPE = "type python -m sweeper export results/<study> --format hf"
@@ -34,18 +34,22 @@ def export(typed: str, *, name: str, to: str | None, force: bool) -> str:
     if name != ALL and refused:
         raise UsageError(f"export {typed} --format {name}: {refused[name]}")
     target = Path(to) if to is not None else folder.export(name)
-    if _is_taken(target) and not force:
-        raise UsageError(
-            f"export {typed}: there is something at {target} already; add --force to replace the "
-            "files of the same names, or type --to <another folder>"
-        )
-    if target.exists() and not target.is_dir():
+    files = export_files(folder, how, winner, target, formats)
+    if not _is_folder_to_be(target):
         raise UsageError(f"export {typed}: {target} is no folder; type --to <a folder>")
-    written = write_export(folder, how, winner, target, formats)
+    if not force and target.exists() and any(target.iterdir()):
+        there = ", ".join(path.name for path in files if path.exists()) or "no file"
+        raise UsageError(
+            f"export {typed}: {target} is not empty; type --to <another folder>, or add --force: "
+            f"of what is there it replaces {there}"
+        )
+    write_files(files)
     return "\n".join(
-        [str(path) for path in written] + [f"not {form}: {why}" for form, why in refused.items()]
+        [str(path) for path in files] + [f"not {form}: {why}" for form, why in refused.items()]
     )
 
 
-def _is_taken(target: Path) -> bool:
-    return target.exists() and not (target.is_dir() and not any(target.iterdir()))
+def _is_folder_to_be(target: Path) -> bool:
+    """Nothing on the way to it is a file."""
+    first = next(path for path in (target, *target.absolute().parents) if path.exists())
+    return first.is_dir()

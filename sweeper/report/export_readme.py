@@ -50,7 +50,8 @@ def export_readme(
 
 def _measured(winner: Winner, verdict: str) -> str:
     hardware, config = winner.settings["hardware"], winner.config
-    seen = ", ".join(f"{name} {value}" for name, value in winner.trial.environment.items())
+    environment = winner.trial.environment.items()
+    seen = ", ".join(f"{name} {value}" for name, value in environment if value is not None)
     lines = [
         f"* {verdict}.",
         f"* For {hardware['ranks']} {hardware['accelerator']} rank(s) and a global batch of "

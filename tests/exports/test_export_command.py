@@ -133,7 +133,9 @@ def test_what_is_there_is_replaced_only_if_that_is_asked_for(tmp_path):
     mine = target / "train.py"
     mine.write_text("mine")
     (target / "hf_args.txt").write_text("old")
-    with pytest.raises(UsageError, match="mine already; add --force"):
+    for name in ("ds_config.hf.json", "launch.sh"):
+        (target / name).unlink()
+    with pytest.raises(UsageError, match=r"add --force: .*replaces hf_args.txt, README.md$"):
         exported(folder, "hf", to=str(target))
     assert "old" == (target / "hf_args.txt").read_text()
     exported(folder, "hf", to=str(target), force=True)
@@ -142,12 +144,13 @@ def test_what_is_there_is_replaced_only_if_that_is_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_a_file_in_the_place_of_the_folder_stays(tmp_path, force):
-    target = tmp_path / "file"
-    target.write_text("mine")
-    with pytest.raises(UsageError, match="type --to <a"):
-        exported(study_of(tmp_path, **TRIAL), to=str(target), force=force)
-    assert "mine" == target.read_text()
+@pytest.mark.parametrize("to", ["file", "file/below"])
+def test_a_file_in_the_place_of_the_folder_stays(tmp_path, to, force):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(UsageError, match="is no folder; type --to <a folder>"):
+        exported(study_of(tmp_path, **TRIAL), to=str(tmp_path / to), force=force)
+    assert "mine" == file.read_text()
 
 
 def test_a_study_without_a_measured_trial_has_nothing_to_export(tmp_path):
