@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import errno
 import os
@@ -79,7 +80,13 @@ def _is_verb(word: str) -> bool:
 
 
 def _verb(word: str, rest: Sequence[str]) -> None:
-    verbs = {"explain": _explain, "report": _report, "verify": _verify, "doctor": _doctor}
+    verbs = {
+        "explain": _explain,
+        "report": _report,
+        "export": _export,
+        "verify": _verify,
+        "doctor": _doctor,
+    }
     if word not in verbs:
         close = difflib.get_close_matches(word, verbs, n=1)
         hint = f"type python -m sweeper {close[0]} ..." if close else _USAGE
@@ -107,6 +114,29 @@ def _report(rest: Sequence[str]) -> None:
             "type python -m sweeper report results/<study>"
         )
     print(build_report(folder))
+
+
+def _export(rest: Sequence[str]) -> None:
+    parser = _Parser(prog="python -m sweeper export", add_help=False, allow_abbrev=False)
+    parser.add_argument("study", nargs="*")
+    parser.add_argument("--format", default="all")
+    parser.add_argument("--to")
+    parser.add_argument("--force", action="store_true")
+    given = parser.parse_args(rest)
+    from sweeper.report.export import export
+
+    study = _one_study("export", given.study)
+    print(export(study, name=given.format, to=given.to, force=given.force))
+
+
+class _Parser(argparse.ArgumentParser):
+    """A mistake is one line of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(
+            f"{message}; type {self.prog} results/<study> --format hf, with --to <folder> for "
+            "another place and --force to replace what is there"
+        )
 
 
 def _explain(rest: Sequence[str]) -> None:

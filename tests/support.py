@@ -13,8 +13,8 @@ from typing import Any
 from sweeper.core.machine import Machine
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Infeasible, Measured, Outcome, Unsupported
-from sweeper.core.plan import Plan, plan
-from sweeper.core.settings import Settings, settings_from_mapping
+from sweeper.core.plan import Plan, plan, specification
+from sweeper.core.settings import Settings, settings_from_flat, settings_from_mapping
 from sweeper.core.space import Point, as_overrides
 from sweeper.core.trial import Trial, trial_of_plan
 
@@ -141,6 +141,11 @@ def trial_of(
         wall_seconds=12.5,
         environment={"device": "a CPU", "torch": "2.13.0", "deepspeed": "0.19.8"},
     )
+
+
+def ds_config_of(trial: Trial) -> dict[str, Any]:
+    """What a trial's folder has as its ds_config.json."""
+    return specification(settings_from_flat(trial.settings), MACHINE).ds_config
 
 
 def plan_of_point(point: Point, **fixed: Any) -> Plan:

@@ -106,6 +106,42 @@ class BundleFolder:
         return self.path / "launch.sh"
 
     @property
+    def launch_torchrun(self) -> Path:
+        return self.path / "launch_torchrun.sh"
+
+    @property
+    def launch_slurm(self) -> Path:
+        return self.path / "launch_slurm.sh"
+
+    @property
+    def trainer_ds_config(self) -> Path:
+        return self.path / "ds_config.hf.json"
+
+    @property
+    def trainer_arguments(self) -> Path:
+        return self.path / "hf_args.txt"
+
+    @property
+    def accelerate_ds_config(self) -> Path:
+        return self.path / "ds_config.accelerate.json"
+
+    @property
+    def accelerate(self) -> Path:
+        return self.path / "accelerate.yaml"
+
+    @property
+    def lightning_ds_config(self) -> Path:
+        return self.path / "ds_config.lightning.json"
+
+    @property
+    def axolotl(self) -> Path:
+        return self.path / "axolotl.yaml"
+
+    @property
+    def llamafactory(self) -> Path:
+        return self.path / "llamafactory.yaml"
+
+    @property
     def readme(self) -> Path:
         return self.path / "README.md"
 
@@ -192,6 +228,10 @@ class StudyFolder:
     @property
     def longest_sequence(self) -> Path:
         return self.path / "longest_sequence.json"
+
+    def export(self, name: str) -> Path:
+        """Where the format ``name`` is written unless the user says where."""
+        return self.path / "export" / name
 
     def verification(self, stamp: str) -> RoundsFolder:
         """Of one ``verify``, begun at the time ``stamp``."""

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
-from sweeper.core.contest_record import read_contest
-from sweeper.core.finalists import FinalistsResult, peak_bytes
+from sweeper.core.finalists import peak_bytes
 from sweeper.core.folder import StudyFolder, read_json, write_text
-from sweeper.core.objective import THROUGHPUT, Objective, objective_from_mapping
 from sweeper.core.outcome import measurement_of
 from sweeper.core.robustness import Robustness, longest_sequence, robustness
-from sweeper.core.standing import Standing, standing
+from sweeper.core.standing import Standing
 from sweeper.errors import UsageError
 from sweeper.report.bundle import write_bundle
 from sweeper.report.figures import draw_figures
 from sweeper.report.markdown import report_markdown
+from sweeper.report.study_record import how_it_stands, study_document
 from sweeper.report.table import trials_table
 from sweeper.report.verdict import verdict
 
@@ -27,11 +24,10 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
 
     Raises UsageError where no trial has ended yet.
     """
-    trials = folder.read_trials()
+    study, how = study_document(folder), how_it_stands(folder)
+    trials = how.trials
     if not trials:
         raise UsageError(f"{folder.path}: no trial of this study has ended; nothing to report")
-    study = _study(folder)
-    how = standing(trials, _objective(study), _finals(folder))
     write_text(folder.trials_csv, trials_table(trials).to_csv(index=False))
     figures = draw_figures(trials, _importances(folder, study), folder.figures)
     write_text(
@@ -53,23 +49,6 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
     if how.winner is not None:
         files.append(f"config: {folder.best_ds_config}")
     return "\n".join([verdict(how), *files])
-
-
-def _study(folder: StudyFolder) -> Mapping[str, Any]:
-    if not folder.study.exists():
-        return {}  # a plain grid has none
-    loaded = yaml.safe_load(folder.study.read_text(encoding="utf-8"))
-    return loaded if isinstance(loaded, dict) else {}
-
-
-def _objective(study: Mapping[str, Any]) -> Objective:
-    values = study.get("config", {}).get("objective")
-    return objective_from_mapping(values) if values else THROUGHPUT
-
-
-def _finals(folder: StudyFolder) -> FinalistsResult | None:
-    recorded = read_contest(folder.finalists)
-    return recorded[1] if recorded is not None else None
 
 
 def _robustness(folder: StudyFolder, how: Standing, study: Mapping[str, Any]) -> Robustness | None:

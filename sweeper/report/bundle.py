@@ -1,86 +1,155 @@
-"""``best/``: the winner, ready to be taken elsewhere."""
+"""The files of an exported winner: ``best/``, and what ``export`` writes elsewhere."""
 
 from __future__ import annotations
 
+import json
 import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from sweeper.core.ds_config_variants import (
+    accelerate_variant,
+    lightning_variant,
+    publishable,
+    trainer_variant,
+)
+from sweeper.core.export_formats import FORMATS, Format, refusal
 from sweeper.core.exported import exported_settings
-from sweeper.core.folder import StudyFolder, read_json, write_json, write_text
+from sweeper.core.folder import BundleFolder, StudyFolder, read_json, write_text
+from sweeper.core.framework_arguments import (
+    accelerate_config,
+    axolotl_lines,
+    llamafactory_lines,
+    trainer_arguments,
+)
 from sweeper.core.standing import Standing
 from sweeper.core.trial import Trial
-from sweeper.report.launch_script import launch_script
+from sweeper.errors import UsageError
+from sweeper.report.export_readme import Winner, export_readme
+from sweeper.report.launch_script import deepspeed_script, slurm_script, torchrun_script
 from sweeper.report.markdown import not_in_the_json
 from sweeper.report.verdict import verdict
 
-_SETTINGS_HEAD = """\
-# What ds_config.json cannot carry of the winner; sweeper.best.prepare and launch.sh apply it.
-"""
-
 
 def write_bundle(folder: StudyFolder, how: Standing) -> None:
-    """Replaces what an earlier report left there; without a winner there is no bundle."""
-    best = how.winner
+    """Every format that can carry the winner, in the place of what an earlier report left there.
+
+    Without a winner there is no bundle.
+    """
     shutil.rmtree(folder.best, ignore_errors=True)
-    if best is None:
-        return
-    trial_folder, bundle = folder.trial(best.number), folder.bundle
+    if how.winner is not None:
+        winner = winner_of(folder, how.winner)
+        write_files(export_files(folder, how, winner, folder.best, [*FORMATS.values()]))
+
+
+def winner_of(folder: StudyFolder, trial: Trial) -> Winner:
+    """What is exported of a trial. Raises UsageError where its folder has lost it."""
+    trial_folder = folder.trial(trial.number)
+    config = read_json(trial_folder.ds_config)
+    if config is None:
+        raise UsageError(
+            f"{trial_folder.ds_config}: missing or damaged, so there is nothing to export; "
+            "type python -m sweeper +model=... hydra/sweeper=optuna for a new study"
+        )
     spec = read_json(trial_folder.spec) or {}
-    settings = exported_settings(best.settings, ops=spec.get("ops", ()))
-    write_json(bundle.ds_config, read_json(trial_folder.ds_config))
-    write_text(
-        bundle.settings,
-        _SETTINGS_HEAD + yaml.safe_dump(settings, sort_keys=False, default_flow_style=False),
+    return Winner(
+        trial=trial,
+        config=publishable(config, temporary=tempfile.gettempdir()),
+        settings=exported_settings(trial.settings, ops=spec.get("ops", ())),
+        command=_text_of(trial_folder.command),
     )
-    title = f"trial {best.number} of {folder.path.name}"
-    write_text(bundle.launch, launch_script(settings, title=title))
-    bundle.launch.chmod(0o755)
-    write_text(bundle.readme, _readme(folder, how, best, settings))
 
 
-def _readme(folder: StudyFolder, how: Standing, best: Trial, settings: dict[str, Any]) -> str:
-    hardware, parallel = settings["hardware"], settings["parallel"]
-    missing = not_in_the_json(best)
-    shared = parallel["tensor"] * parallel["sequence"]
-    lines = [
-        f"# {folder.path.name}: the fastest configuration",
-        "",
-        f"* {verdict(how)}.",
-        f"* For {hardware['ranks']} {hardware['accelerator']} rank(s) and a global "
-        f"batch of {best.settings['workload.global_batch_size']}.",
-        f"* Measured by the command in `../trials/{best.number:04d}/command.txt`.",
-        "",
-        "## Use it",
-        "",
-        "Two lines in the training script, in the place of `deepspeed.initialize`:",
-        "",
-        "```python",
-        "from sweeper.best import prepare",
-        'engine = prepare("best", model)  # this folder',
-        "```",
-        "",
-        "and `./launch.sh train.py ...` in the place of `deepspeed train.py ...`. A script ends with "
-        "`torch.distributed.destroy_process_group()`: without it a rank may abort at its exit.",
-        "",
-    ]
-    if parallel["pipeline"] > 1:
-        lines += [
-            "The model is one of `sweeper.models`, or a `deepspeed.pipe.PipelineModule` of "
-            f"{parallel['pipeline']} stages; a step is `engine.train_batch(iterator)`.",
-            "",
-        ]
-    elif shared > 1:
-        lines += [
-            f"Each {shared} neighbouring ranks share their samples: give rank r the batches of data "
-            f"rank r // {shared}, of {hardware['ranks'] // shared}. A step is `engine(batch)`, "
-            "`engine.backward(loss)`, `engine.step()`.",
-            "",
-        ]
-    lines += [
-        "Without this package: give `ds_config.json` to `deepspeed.initialize(config=...)` as it is. "
-        + (missing or "It carries everything that the winner trains with."),
-        "",
-    ]
-    return "\n".join(lines)
+def export_files(
+    folder: StudyFolder, how: Standing, winner: Winner, target: Path, formats: Sequence[Format]
+) -> dict[Path, str]:
+    """What is to stand in ``target``: the files of ``formats`` that can carry the winner, and a README."""
+    bundle = BundleFolder(target)
+    refused = {f.name: why for f in formats if (why := refusal(f, winner.settings))}
+    carrying = [f for f in formats if f.name not in refused]
+    files: dict[Path, str] = {}
+    for form in carrying:
+        files |= _files(form.name, winner.config, winner.settings, bundle)
+    files[bundle.readme] = export_readme(
+        winner,
+        bundle,
+        carrying,
+        refused,
+        title=folder.path.resolve().name,
+        verdict=verdict(how),
+        missing=not_in_the_json(winner.trial, place=target.name),
+    )
+    return files
+
+
+def write_files(files: Mapping[Path, str]) -> None:
+    """Each with its text; scripts can be run."""
+    for path, text in files.items():
+        write_text(path, text)
+        if path.suffix == ".sh":
+            path.chmod(0o755)
+
+
+def _files(
+    name: str, config: Mapping[str, Any], settings: Mapping[str, Any], bundle: BundleFolder
+) -> dict[Path, str]:
+    trainer = {bundle.trainer_ds_config: _json(trainer_variant(config))}
+    trainer_path = str(bundle.trainer_ds_config.resolve())
+    match name:
+        case "native":
+            return {
+                bundle.ds_config: _json(config),
+                bundle.settings: _yaml(settings),
+                bundle.launch: deepspeed_script(settings),
+            }
+        case "deepspeed":
+            return {bundle.launch: deepspeed_script(settings)}
+        case "torchrun":
+            return {bundle.launch_torchrun: torchrun_script(settings)}
+        case "slurm":
+            return {bundle.launch_slurm: slurm_script(settings)}
+        case "hf":
+            arguments = trainer_arguments(config, settings)
+            return {
+                **trainer,
+                bundle.trainer_arguments: _command_line(arguments),
+                bundle.launch: deepspeed_script(settings),
+            }
+        case "axolotl":
+            lines = axolotl_lines(config, settings, ds_config=trainer_path)
+            return {**trainer, bundle.axolotl: _yaml(lines)}
+        case "llamafactory":
+            lines = llamafactory_lines(config, settings, ds_config=trainer_path)
+            return {**trainer, bundle.llamafactory: _yaml(lines)}
+        case "accelerate":
+            path = bundle.accelerate_ds_config
+            launched = accelerate_config(config, settings, ds_config=str(path.resolve()))
+            return {path: _json(accelerate_variant(config)), bundle.accelerate: _yaml(launched)}
+        case "lightning":
+            return {bundle.lightning_ds_config: _json(lightning_variant(config))}
+    raise AssertionError(name)
+
+
+def _command_line(arguments: Mapping[str, Any]) -> str:
+    """One argument a line, without a blank in a value: a shell takes ``$(cat file)`` apart at blanks."""
+    return "".join(f"--{name} {_word(value)}\n" for name, value in arguments.items())
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _yaml(document: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(document), sort_keys=False, default_flow_style=False)
+
+
+def _text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

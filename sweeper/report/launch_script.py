@@ -1,4 +1,4 @@
-"""``best/launch.sh``: starts a script of the user's own as the winner's trial was started."""
+"""The launch scripts of a winner: a script of the user's own started as the trial was started."""
 
 from __future__ import annotations
 
@@ -8,19 +8,62 @@ from typing import Any
 
 from sweeper.run.launch import STEADY_ALLOCATOR
 
+_SHELL = ["#!/bin/sh"]
 
-def launch_script(settings: Mapping[str, Any], *, title: str) -> str:
-    """``settings`` are those of ``core.exported``; ``title`` says whose they are."""
+
+def deepspeed_script(settings: Mapping[str, Any]) -> str:
+    """Under DeepSpeed's launcher; ``settings`` are those of ``core.exported``, here and below."""
+    ranks = int(settings["hardware"]["ranks"])
+    lines = [*_SHELL, *_environment(settings), f"devices=--num_gpus={ranks}"]
+    if settings["hardware"]["accelerator"] != "cpu":
+        lines += [  # --num_gpus would drop what may be seen
+            'if [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then',
+            f'    devices=--include=localhost:$(echo "$CUDA_VISIBLE_DEVICES" | cut -d , -f -{ranks})',
+            "fi",
+        ]
+    bind = "--bind_cores_to_rank " if settings["launch"]["bind_cores"] else ""
+    lines.append(f'exec deepspeed --hostfile=none "$devices" {bind}"$@"')
+    return _text(lines)
+
+
+def torchrun_script(settings: Mapping[str, Any]) -> str:
+    """Under torchrun, on one machine."""
+    return _text([*_SHELL, *_torchrun_environment(settings), f'exec {_torchrun(settings)} "$@"'])
+
+
+def slurm_script(settings: Mapping[str, Any]) -> str:
+    """For ``sbatch``: torchrun on one node that nobody else is on, so that no ssh is needed."""
+    ranks, on_cpu = settings["hardware"]["ranks"], settings["hardware"]["accelerator"] == "cpu"
+    lines = [
+        *_SHELL,
+        "#SBATCH --nodes=1",
+        "#SBATCH --ntasks-per-node=1",
+        "#SBATCH --exclusive",
+        *([] if on_cpu else [f"#SBATCH --gpus-per-node={int(ranks)}"]),
+        *_torchrun_environment(settings),
+        # srun gives a task one core unless it is told.
+        'exec srun --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_ON_NODE" '
+        f'{_torchrun(settings)} "$@"',
+    ]
+    return _text(lines)
+
+
+def _torchrun(settings: Mapping[str, Any]) -> str:
+    return f"torchrun --standalone --nproc_per_node={int(settings['hardware']['ranks'])}"
+
+
+def _torchrun_environment(settings: Mapping[str, Any]) -> list[str]:
+    lines = _environment(settings)
+    if settings["hardware"]["accelerator"] != "cpu" and not settings["launch"]["omp_threads"]:
+        # torchrun would make it one thread, of which an offloaded optimizer has too little.
+        lines.append('export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(nproc)}"')
+    return lines
+
+
+def _environment(settings: Mapping[str, Any]) -> list[str]:
     hardware, launch = settings["hardware"], settings["launch"]
     ranks, on_cpu = int(hardware["ranks"]), hardware["accelerator"] == "cpu"
-    lines = [
-        "#!/bin/sh",
-        f"# Starts a training script as {_comment(title)} was started:",
-        "#   launch.sh train.py --its arguments",
-        "# Words before the script are DeepSpeed's launcher's: --master_port=29501, --no_local_rank.",
-        "set -eu",
-        f"export DS_ACCELERATOR={shlex.quote(hardware['accelerator'])}",
-    ]
+    lines = ["set -eu", f"export DS_ACCELERATOR={shlex.quote(hardware['accelerator'])}"]
     if on_cpu:
         lines.append(f"export LOCAL_SIZE={ranks}")
         lines += [f'export {name}="${{{name}:-{v}}}"' for name, v in STEADY_ALLOCATOR.items()]
@@ -28,7 +71,7 @@ def launch_script(settings: Mapping[str, Any], *, title: str) -> str:
         lines.append(f"export OMP_NUM_THREADS={int(launch['omp_threads'])}")
     elif on_cpu:
         lines += [
-            'if [ -z "${OMP_NUM_THREADS:-}" ]; then  # an equal share of the cores',
+            'if [ -z "${OMP_NUM_THREADS:-}" ]; then',
             f"    OMP_NUM_THREADS=$(($(nproc) / {ranks}))",
             '    [ "$OMP_NUM_THREADS" -ge 1 ] || OMP_NUM_THREADS=1',
             "fi",
@@ -36,20 +79,8 @@ def launch_script(settings: Mapping[str, Any], *, title: str) -> str:
         ]
     if launch["cuda_allocator"]:
         lines.append(f"export PYTORCH_CUDA_ALLOC_CONF={shlex.quote(launch['cuda_allocator'])}")
-    lines.append(f"devices=--num_gpus={ranks}")
-    if not on_cpu:
-        lines += [
-            'if [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then  # --num_gpus would drop it',
-            f'    devices=--include=localhost:$(echo "$CUDA_VISIBLE_DEVICES" | cut -d , -f -{ranks})',
-            "fi",
-        ]
-    bind = ""
-    if launch["bind_cores"]:
-        lines.append("# Binding needs numactl; it sets OMP_NUM_THREADS to the cores of a rank.")
-        bind = "--bind_cores_to_rank "
-    lines.append(f'exec deepspeed --hostfile=none "$devices" {bind}"$@"')
+    return lines
+
+
+def _text(lines: list[str]) -> str:
     return "\n".join(lines) + "\n"
-
-
-def _comment(text: str) -> str:
-    return " ".join(text.split())

@@ -56,8 +56,11 @@ def changed_settings(trial: Trial, baseline: Trial) -> dict[str, tuple[Any, Any]
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def not_in_the_json(trial: Trial) -> str:
-    """One sentence: what of the winner a ds_config.json cannot carry, and what does; "" where it is nothing."""
+def not_in_the_json(trial: Trial, *, place: str = "best") -> str:
+    """One sentence: what of the winner a ds_config.json cannot carry, and what does; "" where it is nothing.
+
+    ``place`` is the folder of that JSON.
+    """
     given = trial.settings
     parts = []
     if n := given.get("checkpointing.every_nth_block"):
@@ -83,8 +86,8 @@ def not_in_the_json(trial: Trial) -> str:
     *most, last = parts
     return (
         f"The JSON alone does not carry {', '.join(most)}{' and ' if most else ''}{last}: "
-        "`best/settings.yaml` does, applied by the two lines `from sweeper.best import prepare` and "
-        '`engine = prepare("best", model)`, started by `best/launch.sh`.'
+        f"`{place}/settings.yaml` does, applied by the two lines `from sweeper.best import prepare` "
+        f'and `engine = prepare("{place}", model)`, started by `{place}/launch.sh`.'
     )
 
 

@@ -76,6 +76,7 @@ ERRORS = [
     ),
     ((*STUDY, "hydra/sweeper/sampler=x"), "hydra/sweeper/sampler=x: allowed are", "type"),
     (("reprot", "x"), "there is no command reprot", "type python -m sweeper report"),
+    (("exprot", "x"), "there is no command exprot", "type python -m sweeper export"),
     (("report",), "one study's folder is wanted", "type python -m sweeper report"),
     (("report", "nowhere"), "there is no study in this folder", "type python -m sweeper report"),
 ]

@@ -23,7 +23,7 @@ from sweeper.run.runners import runner
 from sweeper.worker.batches import Batches
 from sweeper.worker.building import recompute
 from sweeper.worker.failures import UnsupportedHere
-from tests.support import MACHINE, environment, measured, nano, trial_of
+from tests.support import MACHINE, ds_config_of, environment, measured, nano, trial_of
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -137,8 +137,8 @@ def test_a_model_of_hugging_faces_recomputes_every_block_or_says_what_is_needed(
 
 def test_a_pipeline_of_a_model_that_has_no_parts_is_one_line(tmp_path):
     folder = StudyFolder(tmp_path)
-    write_json(folder.trial(0).ds_config, {})
     trial = trial_of(0, measured(), **{"parallel.pipeline": 2, "hardware.ranks": 2})
+    write_json(folder.trial(0).ds_config, ds_config_of(trial))
     write_bundle(folder, standing([trial]))
     with pytest.raises(UnsupportedHere, match=r"PipelineModule\(layers=..., num_stages=2\)"):
         prepare(folder.best, torch.nn.Linear(1, 1))

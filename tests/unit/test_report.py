@@ -18,7 +18,7 @@ from sweeper.report.build import build_report
 from sweeper.report.figures import pareto_front
 from sweeper.report.verdict import verdict
 from sweeper.run.launch import STEADY_ALLOCATOR
-from tests.support import measured, trial_of
+from tests.support import ds_config_of, measured, trial_of
 
 TRIALS = [
     trial_of(0, measured(100.0, spread=0.02)),
@@ -33,7 +33,7 @@ def study_of(tmp_path, trials):
     folder = StudyFolder(tmp_path / "study")
     for trial in trials:
         write_json(folder.trial(trial.number).trial, trial.to_json())
-        write_json(folder.trial(trial.number).ds_config, {"trial": trial.number})
+        write_json(folder.trial(trial.number).ds_config, ds_config_of(trial))
     return folder
 
 

@@ -21,6 +21,8 @@ DOORS = {
     "pandas": ["sweeper/report/"],
     "matplotlib": ["sweeper/report/"],
     "rich": ["sweeper/terminal.py"],
+    "accelerate": [],  # an export is files: nobody needs what reads them
+    "lightning": [],
 }
 
 

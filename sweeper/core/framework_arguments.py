@@ -1,0 +1,114 @@
+"""What frameworks take as arguments of their own beside a DeepSpeed configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def trainer_arguments(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of ``transformers.TrainingArguments`` that stand for the ``auto`` of its variant.
+
+    ``config`` is the native configuration, ``settings`` the document of ``core.exported``.
+    """
+    arguments: dict[str, Any] = {
+        "per_device_train_batch_size": config["train_micro_batch_size_per_gpu"],
+        "gradient_accumulation_steps": config["gradient_accumulation_steps"],
+        "max_grad_norm": config.get("gradient_clipping", 0.0),
+        "bf16": _enabled(config, "bf16"),
+        "fp16": _enabled(config, "fp16"),
+    }
+    if settings["hardware"]["accelerator"] == "cpu":
+        arguments["use_cpu"] = True  # bf16 is refused without
+    if optimizer := trainer_optimizer(config):
+        arguments["optim"] = optimizer
+    if recomputes_every_block(settings):
+        arguments["gradient_checkpointing"] = True
+        arguments["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+    if settings["compile"]["mode"] != "none":
+        arguments["torch_compile"] = True
+    return arguments
+
+
+def trainer_optimizer(config: Mapping[str, Any]) -> str | None:
+    """The Trainer's name for the winner's optimizer; None where it has none, or the winner names none.
+
+    Under offload it makes DeepSpeed's CPU Adam of either.
+    """
+    optimizer = config.get("optimizer", {})
+    if optimizer.get("type") not in ("Adam", "AdamW"):
+        return None
+    if optimizer.get("params", {}).get("torch_adam"):
+        return "adamw_torch_fused" if optimizer["params"].get("fused") else "adamw_torch"
+    return "adamw_torch" if offloads_optimizer(config) else None
+
+
+def offloads_optimizer(config: Mapping[str, Any]) -> bool:
+    """Whether the states are updated on the host."""
+    offload = config.get("zero_optimization", {}).get("offload_optimizer", {})
+    return bool(offload.get("device", "none") != "none")
+
+
+def recomputes_every_block(settings: Mapping[str, Any]) -> bool:
+    """Whether ``gradient_checkpointing`` of Hugging Face's models is what the winner does."""
+    checkpointing = settings["checkpointing"]
+    return checkpointing["every_nth_block"] == 1 and not checkpointing["on_cpu"]
+
+
+def axolotl_lines(
+    config: Mapping[str, Any], settings: Mapping[str, Any], *, ds_config: str
+) -> dict[str, Any]:
+    """Lines of Axolotl's YAML; ``ds_config`` is the path of the Trainer's variant."""
+    arguments = trainer_arguments(config, settings)
+    arguments.pop("use_cpu", None)
+    renamed = {"per_device_train_batch_size": "micro_batch_size", "optim": "optimizer"}
+    return {"deepspeed": ds_config} | {renamed.get(n, n): v for n, v in arguments.items()}
+
+
+def llamafactory_lines(
+    config: Mapping[str, Any], settings: Mapping[str, Any], *, ds_config: str
+) -> dict[str, Any]:
+    """Lines of LLaMA-Factory's YAML, as ``axolotl_lines``; it recomputes unless it is told not to."""
+    arguments = trainer_arguments(config, settings)
+    arguments.pop("gradient_checkpointing_kwargs", None)
+    if arguments.pop("gradient_checkpointing", False):
+        arguments["use_reentrant_gc"] = False
+    elif not settings["checkpointing"]["every_nth_block"]:
+        arguments["disable_gradient_checkpointing"] = True
+    return {"deepspeed": ds_config, **arguments}
+
+
+def accelerate_config(
+    config: Mapping[str, Any], settings: Mapping[str, Any], *, ds_config: str
+) -> dict[str, Any]:
+    """What ``accelerate launch --config_file`` reads; beside a DeepSpeed file it allows no more than this."""
+    return {
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": "DEEPSPEED",
+        "num_machines": 1,
+        "num_processes": settings["hardware"]["ranks"],
+        "deepspeed_config": {
+            "deepspeed_config_file": ds_config,
+            "zero3_init_flag": config.get("zero_optimization", {}).get("stage") == 3,
+        },
+    }
+
+
+def lightning_arguments(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of ``lightning.Trainer`` beside its strategy."""
+    precision = "32-true"
+    if _enabled(config, "bf16"):
+        precision = "bf16-true"
+    elif _enabled(config, "fp16"):
+        precision = "16-true"
+    return {
+        "accelerator": "cuda",  # its strategy has no other
+        "devices": settings["hardware"]["ranks"],
+        "precision": precision,
+        "accumulate_grad_batches": config["gradient_accumulation_steps"],
+        "gradient_clip_val": config.get("gradient_clipping", 0.0),
+    }
+
+
+def _enabled(config: Mapping[str, Any], section: str) -> bool:
+    return bool(config.get(section, {}).get("enabled", False))

@@ -1,0 +1,55 @@
+"""``export``: a study's winner in the files that one framework, or each, reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweeper.core.export_formats import ALL, formats_named, refusal
+from sweeper.core.folder import StudyFolder
+from sweeper.errors import NothingMeasured, UsageError
+from sweeper.report.bundle import export_files, winner_of, write_files
+from sweeper.report.study_record import how_it_stands
+
+_TYPE = "type python -m sweeper export results/<study> --format hf"
+
+
+def export(typed: str, *, name: str, to: str | None, force: bool) -> str:
+    """Writes the format ``name``, or ``all``; returns what was written, or left out, line by line.
+
+    ``to`` is where, the study's own folder ``export`` if None; ``force`` replaces what is there.
+    Raises UsageError, or NothingMeasured of a study without a winner, before anything is written.
+    """
+    formats = formats_named(name)
+    folder = StudyFolder(Path(typed))
+    if not folder.trials.is_dir():
+        raise UsageError(f"export {typed}: there is no study in this folder (no trials/); {_TYPE}")
+    how = how_it_stands(folder)
+    if how.winner is None:
+        raise NothingMeasured(
+            f"export {typed}: this study has no winner, none of its {len(how.trials)} trials was "
+            f"measured; type python -m sweeper report {typed} for what became of each"
+        )
+    winner = winner_of(folder, how.winner)
+    refused = {f.name: why for f in formats if (why := refusal(f, winner.settings))}
+    if name != ALL and refused:
+        raise UsageError(f"export {typed} --format {name}: {refused[name]}")
+    target = Path(to) if to is not None else folder.export(name)
+    files = export_files(folder, how, winner, target, formats)
+    if not _is_folder_to_be(target):
+        raise UsageError(f"export {typed}: {target} is no folder; type --to <a folder>")
+    if not force and target.exists() and any(target.iterdir()):
+        there = ", ".join(path.name for path in files if path.exists()) or "no file"
+        raise UsageError(
+            f"export {typed}: {target} is not empty; type --to <another folder>, or add --force: "
+            f"of what is there it replaces {there}"
+        )
+    write_files(files)
+    return "\n".join(
+        [str(path) for path in files] + [f"not {form}: {why}" for form, why in refused.items()]
+    )
+
+
+def _is_folder_to_be(target: Path) -> bool:
+    """Nothing on the way to it is a file."""
+    first = next(path for path in (target, *target.absolute().parents) if path.exists())
+    return first.is_dir()

@@ -1,0 +1,208 @@
+"""``README.md`` of an export: what each file holds, the line to add, what is left behind, how it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeper.core.ds_config_variants import NVME_PATH
+from sweeper.core.export_formats import Format, left_out
+from sweeper.core.folder import BundleFolder
+from sweeper.core.framework_arguments import lightning_arguments, trainer_arguments
+from sweeper.core.trial import Trial
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Winner:
+    """What every format is made of: ``config`` is the native configuration, ``settings`` what it lacks."""
+
+    trial: Trial
+    config: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    command: str
+
+
+def export_readme(
+    winner: Winner,
+    bundle: BundleFolder,
+    formats: Sequence[Format],
+    refused: Mapping[str, str],
+    *,
+    title: str,
+    verdict: str,
+    missing: str,
+) -> str:
+    """``refused`` says of a format why not; ``missing`` what a bare ds_config.json cannot carry."""
+    parts = [f"# {title}: the fastest configuration", _measured(winner, verdict)]
+    for form in formats:
+        section = _SECTIONS[form.name](winner, bundle)
+        if form.name == "native":
+            section += ["", missing or "It carries everything that the winner trains with."]
+        parts.append("\n".join([f"## {form.title} (`--format {form.name}`)", "", *section]))
+        if left := left_out(form, winner.config, winner.settings):
+            parts.append("Not carried:\n\n" + "\n".join(f"* {part}" for part in left))
+    if refused:
+        lines = [f"* `{name}`: {why}." for name, why in refused.items()]
+        parts.append("\n".join(["## Not exported", "", *lines]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _measured(winner: Winner, verdict: str) -> str:
+    hardware, config = winner.settings["hardware"], winner.config
+    environment = winner.trial.environment.items()
+    seen = ", ".join(f"{name} {value}" for name, value in environment if value is not None)
+    lines = [
+        f"* {verdict}.",
+        f"* For {hardware['ranks']} {hardware['accelerator']} rank(s) and a global batch of "
+        f"{winner.trial.settings['workload.global_batch_size']}: a micro-batch of "
+        f"{config['train_micro_batch_size_per_gpu']}, accumulated over "
+        f"{config['gradient_accumulation_steps']} micro-step(s).",
+        f"* Measured with {seen}.",
+    ]
+    if NVME_PATH in str(config.get("zero_optimization")):
+        lines.append(f"* `nvme_path` is to be a folder of yours in the place of `{NVME_PATH}`.")
+    lines.append(f"* Measured by trial {winner.trial.number}, with this command:")
+    return "\n".join([*lines, "", "```sh", winner.command.rstrip(), "```"])
+
+
+def _native(winner: Winner, bundle: BundleFolder) -> list[str]:
+    hardware, parallel = winner.settings["hardware"], winner.settings["parallel"]
+    shared = parallel["tensor"] * parallel["sequence"]
+    lines = [
+        f"`{bundle.ds_config.name}` is what was measured, `{bundle.settings.name}` what that JSON "
+        "cannot carry. Two lines in the training script, in the place of `deepspeed.initialize`, "
+        "apply both:",
+        "",
+        "```python",
+        "from sweeper.best import prepare",
+        f'engine = prepare("{bundle.path.name}", model)  # this folder',
+        "```",
+        "",
+        f"`./{bundle.launch.name} train.py ...` starts it as the trial was started. A script ends with "
+        "`torch.distributed.destroy_process_group()`: without it a rank may abort at its exit.",
+        "",
+    ]
+    if parallel["pipeline"] > 1:
+        lines += [
+            "The model is one of `sweeper.models`, or a `deepspeed.pipe.PipelineModule` of "
+            f"{parallel['pipeline']} stages; a step is `engine.train_batch(iterator)`.",
+            "",
+        ]
+    elif shared > 1:
+        lines += [
+            f"Each {shared} neighbouring ranks share their samples: give rank r the batches of data "
+            f"rank r // {shared}, of {hardware['ranks'] // shared}. A step is `engine(batch)`, "
+            "`engine.backward(loss)`, `engine.step()`.",
+            "",
+        ]
+    return [
+        *lines,
+        f"Without this package: give `{bundle.ds_config.name}` to "
+        "`deepspeed.initialize(config=...)` as it is.",
+    ]
+
+
+def _deepspeed(winner: Winner, bundle: BundleFolder) -> list[str]:
+    binding = " Binding needs numactl." if winner.settings["launch"]["bind_cores"] else ""
+    return [
+        f"`./{bundle.launch.name} train.py ...` in the place of `deepspeed train.py ...`, with the "
+        "ranks, the environment and the binding of the trial. Words before the script are the "
+        f"launcher's: `--master_port=29501`, `--no_local_rank`.{binding}",
+    ]
+
+
+def _torchrun(_: Winner, bundle: BundleFolder) -> list[str]:
+    return [
+        f"`./{bundle.launch_torchrun.name} train.py ...` in the place of `torchrun train.py ...`, "
+        "with the ranks and the environment of the trial.",
+    ]
+
+
+def _slurm(_: Winner, bundle: BundleFolder) -> list[str]:
+    return [
+        f"`sbatch {bundle.launch_slurm.name} train.py ...`: one node of its own, torchrun under "
+        "`srun`. Partition, account and time are `sbatch`'s options.",
+    ]
+
+
+def _trainer(winner: Winner, bundle: BundleFolder) -> list[str]:
+    arguments = trainer_arguments(winner.config, winner.settings)
+    named = "".join(f"    {name}={value!r},\n" for name, value in arguments.items())
+    return [
+        f"`{bundle.trainer_ds_config.name}` has `auto` where a `TrainingArguments` says the same, "
+        f"`{bundle.trainer_arguments.name}` has those, `{bundle.launch.name}` starts the ranks. Add to "
+        "the script's command",
+        "",
+        "```sh",
+        f"./{bundle.launch.name} train.py --deepspeed {bundle.trainer_ds_config.name} "
+        f"$(cat {bundle.trainer_arguments.name})",
+        "```",
+        "",
+        "or to its code, before the model is made:",
+        "",
+        "```python",
+        f'TrainingArguments(\n    deepspeed="{bundle.trainer_ds_config.name}",\n{named})',
+        "```",
+    ]
+
+
+def _accelerate(winner: Winner, bundle: BundleFolder) -> list[str]:
+    micro = winner.config["train_micro_batch_size_per_gpu"]
+    return [
+        f"`accelerate launch --config_file {bundle.accelerate.name} train.py ...`; it names "
+        f"`{bundle.accelerate_ds_config.name}` by its path, so export again for another place "
+        "(`--to`). The script is to have",
+        "",
+        "```python",
+        f"DataLoader(dataset, batch_size={micro})",
+        "with accelerator.accumulate(model):  # around each micro-step",
+        "```",
+        "",
+        "and no `gradient_accumulation_steps` or `mixed_precision` of its own.",
+    ]
+
+
+def _lightning(winner: Winner, bundle: BundleFolder) -> list[str]:
+    arguments = lightning_arguments(winner.config, winner.settings)
+    named = "".join(f"    {name}={value!r},\n" for name, value in arguments.items())
+    micro = winner.config["train_micro_batch_size_per_gpu"]
+    return [
+        f"`{bundle.lightning_ds_config.name}` has no accumulation steps and no clipping: Lightning "
+        "takes those from its Trainer. Its strategy runs on CUDA alone.",
+        "",
+        "```python",
+        f'strategy = DeepSpeedStrategy(config="{bundle.lightning_ds_config.name}")',
+        f"Trainer(\n    strategy=strategy,\n{named})",
+        f"DataLoader(dataset, batch_size={micro})",
+        "```",
+    ]
+
+
+def _axolotl(_: Winner, bundle: BundleFolder) -> list[str]:
+    return _lines_to_add(bundle, bundle.axolotl.name, "axolotl train")
+
+
+def _llamafactory(_: Winner, bundle: BundleFolder) -> list[str]:
+    return _lines_to_add(bundle, bundle.llamafactory.name, "llamafactory-cli train")
+
+
+def _lines_to_add(bundle: BundleFolder, name: str, command: str) -> list[str]:
+    return [
+        f"The lines of `{name}` go into the YAML that `{command}` is given, in the place of those of "
+        f"the same name. The first names `{bundle.trainer_ds_config.name}` by its path; export again "
+        "for another place (`--to`).",
+    ]
+
+
+_SECTIONS = {
+    "native": _native,
+    "deepspeed": _deepspeed,
+    "torchrun": _torchrun,
+    "slurm": _slurm,
+    "hf": _trainer,
+    "accelerate": _accelerate,
+    "lightning": _lightning,
+    "axolotl": _axolotl,
+    "llamafactory": _llamafactory,
+}

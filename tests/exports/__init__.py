@@ -1,0 +1,1 @@
+"""The winner of a study, taken to other frameworks."""

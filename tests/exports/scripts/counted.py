@@ -1,0 +1,32 @@
+"""What an engine was given and did, counted while it trains."""
+
+import json
+import os
+
+
+def counting(module):
+    """Sizes of the micro-batches that reach ``module``, in order, while it trains."""
+    sizes = []
+
+    def note(module, given, named):
+        sizes.append(len(given[0] if given else named["input_ids"]))
+
+    module.register_forward_pre_hook(note, with_kwargs=True)
+    return sizes
+
+
+def write(path, engine, sizes, **more):
+    """Rank 0's, as JSON."""
+    if int(os.environ["RANK"]) == 0:
+        counted = {
+            "micro_batch": engine.train_micro_batch_size_per_gpu(),
+            "accumulation": engine.gradient_accumulation_steps(),
+            "global_batch": engine.train_batch_size(),
+            "optimizer_steps": engine.global_steps,
+            "seen_micro_batches": sizes,
+            "bf16": engine.bfloat16_enabled(),
+            "stage": engine.zero_optimization_stage(),
+            "clipping": engine.gradient_clipping(),
+        }
+        with open(path, "w") as file:
+            json.dump(counted | more, file)

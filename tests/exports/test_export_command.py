@@ -1,0 +1,196 @@
+"""``export`` and ``best/``: which files are written, what they say, what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sweeper.core.export_formats import FORMATS
+from sweeper.core.folder import StudyFolder, write_json, write_text
+from sweeper.core.outcome import Crashed
+from sweeper.core.standing import standing
+from sweeper.errors import NothingMeasured, UsageError
+from sweeper.report.bundle import write_bundle
+from sweeper.report.export import export
+from tests.support import ds_config_of, measured, run_sweeper, trial_of
+
+FILES = {
+    "native": {"ds_config.json", "settings.yaml", "launch.sh"},
+    "deepspeed": {"launch.sh"},
+    "torchrun": {"launch_torchrun.sh"},
+    "slurm": {"launch_slurm.sh"},
+    "hf": {"ds_config.hf.json", "hf_args.txt", "launch.sh"},
+    "accelerate": {"ds_config.accelerate.json", "accelerate.yaml"},
+    "lightning": {"ds_config.lightning.json"},
+    "axolotl": {"ds_config.hf.json", "axolotl.yaml"},
+    "llamafactory": {"ds_config.hf.json", "llamafactory.yaml"},
+}
+TRIAL = {"zero.stage": 2, "hardware.ranks": 2, "batch.micro_size": 2, "precision.mode": "bf16"}
+TENSOR = {"parallel.tensor": 2, "hardware.ranks": 2}
+
+
+def study_of(path: Path, outcome=None, **changes) -> StudyFolder:
+    folder = StudyFolder(path / "study")
+    trial = trial_of(0, outcome or measured(), **changes)
+    own = folder.trial(0)
+    write_json(own.trial, trial.to_json())
+    write_json(own.ds_config, ds_config_of(trial))
+    write_text(own.command, "DS_ACCELERATOR=cpu python -m sweeper.worker spec.json\n")
+    return folder
+
+
+def exported(folder: StudyFolder, name: str = "all", **more) -> str:
+    return export(str(folder.path), name=name, **({"to": None, "force": False} | more))
+
+
+def names_in(path: Path) -> set[str]:
+    return {file.name for file in path.iterdir()}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_is_its_files_and_a_readme_that_names_them(tmp_path, name):
+    folder = study_of(tmp_path, **TRIAL)
+    said = exported(folder, name)
+    target = folder.export(name)
+    assert FILES[name] | {"README.md"} == names_in(target)
+    assert [str(target / file.name) for file in map(Path, said.splitlines())] == said.splitlines()
+    readme = (target / "README.md").read_text()
+    for file in FILES[name]:
+        assert file in readme
+    assert 1 == readme.count("(`--format ")
+
+
+def test_best_has_every_format_and_a_readme_that_says_how_it_was_measured(tmp_path):
+    folder = study_of(tmp_path, **TRIAL)
+    write_bundle(folder, standing(folder.read_trials()))
+    assert set().union(*FILES.values(), {"README.md"}) == names_in(folder.best)
+    readme = folder.bundle.readme.read_text()
+    for part in (
+        "device a CPU, torch 2.13.0, deepspeed 0.19.8",
+        "DS_ACCELERATOR=cpu python -m sweeper.worker spec.json",
+        "a micro-batch of 2, accumulated over 2 micro-step(s)",
+        "./launch.sh train.py --deepspeed ds_config.hf.json $(cat hf_args.txt)",
+        "per_device_train_batch_size=2",
+        "accelerate launch --config_file accelerate.yaml",
+        "DeepSpeedStrategy(config=",
+        "accumulate_grad_batches=2",
+    ):
+        assert part in readme
+    assert "Not exported" not in readme
+
+
+def test_no_file_has_a_comment(tmp_path):
+    folder = study_of(tmp_path, **TRIAL, **{"launch.bind_cores": True})
+    exported(folder)
+    for path in folder.export("all").iterdir():
+        if path.name == "README.md":
+            continue
+        lines = path.read_text().splitlines()
+        comments = [n for n in lines if n.lstrip().startswith("#") and not n.startswith("#SBATCH")]
+        assert comments in ([], ["#!/bin/sh"]), path
+
+
+def test_the_lines_for_the_trainer_are_words_of_a_shell(tmp_path):
+    folder = study_of(tmp_path, **TRIAL, **{"checkpointing.every_nth_block": 1})
+    exported(folder, "hf")
+    words = (folder.export("hf") / "hf_args.txt").read_text().split()
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    assert {"--bf16": "true", "--per_device_train_batch_size": "2"}.items() <= given.items()
+    kwargs = json.loads(given["--gradient_checkpointing_kwargs"])
+    assert {"use_reentrant": False} == kwargs
+
+
+@pytest.mark.parametrize("name", ["accelerate", "axolotl", "llamafactory"])
+def test_a_file_that_another_names_is_where_it_says(tmp_path, monkeypatch, name):
+    folder = study_of(tmp_path, **TRIAL)
+    monkeypatch.chdir(tmp_path)
+    exported(folder, name, to="elsewhere")
+    document = yaml.safe_load((tmp_path / "elsewhere" / f"{name}.yaml").read_text())
+    named = document.get("deepspeed") or document["deepspeed_config"]["deepspeed_config_file"]
+    assert Path(named).is_absolute()
+    assert json.loads(Path(named).read_text())["zero_optimization"]["stage"] == 2
+
+
+def test_a_winner_that_a_framework_cannot_carry_is_one_line_for_that_format_alone(tmp_path):
+    folder = study_of(tmp_path, **TENSOR)
+    with pytest.raises(UsageError, match=r"--format hf: the winner is tensor parallel \(2 ranks"):
+        exported(folder, "hf")
+    assert not folder.export("hf").exists()
+    said = exported(folder)
+    assert "not hf: the winner is tensor parallel" in said
+    target = folder.export("all")
+    assert FILES["native"] | FILES["torchrun"] | FILES["slurm"] | {"README.md"} == names_in(target)
+    readme = (target / "README.md").read_text()
+    assert "* `accelerate`: the winner is tensor parallel" in readme.partition("Not exported")[2]
+
+
+def test_what_is_there_is_replaced_only_if_that_is_asked_for(tmp_path):
+    folder = study_of(tmp_path, **TRIAL)
+    target = tmp_path / "mine"
+    target.mkdir()
+    exported(folder, "hf", to=str(target))  # an empty folder is free
+    mine = target / "train.py"
+    mine.write_text("mine")
+    (target / "hf_args.txt").write_text("old")
+    for name in ("ds_config.hf.json", "launch.sh"):
+        (target / name).unlink()
+    with pytest.raises(UsageError, match=r"add --force: .*replaces hf_args.txt, README.md$"):
+        exported(folder, "hf", to=str(target))
+    assert "old" == (target / "hf_args.txt").read_text()
+    exported(folder, "hf", to=str(target), force=True)
+    assert "--bf16 true" in (target / "hf_args.txt").read_text()
+    assert "mine" == mine.read_text()
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("to", ["file", "file/below"])
+def test_a_file_in_the_place_of_the_folder_stays(tmp_path, to, force):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(UsageError, match="is no folder; type --to <a folder>"):
+        exported(study_of(tmp_path, **TRIAL), to=str(tmp_path / to), force=force)
+    assert "mine" == file.read_text()
+
+
+def test_a_study_without_a_measured_trial_has_nothing_to_export(tmp_path):
+    folder = study_of(tmp_path, Crashed(reason="a rank died", evidence="", exit_code=1))
+    with pytest.raises(NothingMeasured, match="none of its 1 trials was measured; type python -m"):
+        exported(folder)
+    assert ["trials"] == [path.name for path in folder.path.iterdir()]
+
+
+def test_a_winner_whose_folder_is_gone_is_one_line(tmp_path):
+    folder = study_of(tmp_path, **TRIAL)
+    folder.trial(0).ds_config.unlink()
+    with pytest.raises(UsageError, match=r"0000/ds_config.json: missing or damaged"):
+        exported(folder)
+
+
+def test_the_command_writes_what_it_says(tmp_path):
+    study_of(tmp_path, **TRIAL)
+    finished = run_sweeper("export", "study", "--format", "hf", "--to", "for hf", cwd=tmp_path)
+    assert 0 == finished.returncode, finished.stderr
+    assert FILES["hf"] | {"README.md"} == names_in(tmp_path / "for hf")
+    assert "for hf/ds_config.hf.json\n" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said", "hint"),
+    [
+        ((), 2, "one study's folder is wanted", "type python -m sweeper export results/<study>"),
+        (("nowhere",), 2, "there is no study in this folder", "--format hf"),
+        (("study", "--format", "hff"), 2, "--format hff: allowed are native", "--format hf"),
+        (("study", "--fromat=hf"), 2, "--fromat=hf", "results/<study> --format hf"),
+        (("study", "--to"), 2, "--to: expected one argument", "results/<study> --format hf"),
+        (("study",), 3, "none of its 1 trials was measured", "type python -m sweeper report study"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, arguments, code, said, hint):
+    study_of(tmp_path, Crashed(reason="a rank died", evidence="", exit_code=1))
+    finished = run_sweeper("export", *arguments, cwd=tmp_path)
+    assert code == finished.returncode, finished.stderr
+    (line,) = finished.stderr.strip().splitlines()
+    assert said in line
+    assert hint in line
+    assert "" == finished.stdout
