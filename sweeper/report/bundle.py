@@ -40,6 +40,29 @@ def write_bundle(folder: StudyFolder, how: Standing) -> None:
     write_text(bundle.readme, _readme(folder, how, best, settings))
 
 
+def _use_with_its_script(best: Trial) -> list[str]:
+    """A script takes the file in the place of its own, and what a file cannot say as arguments."""
+    given = best.settings
+    micro_size, ranks = given["batch.micro_size"], given["hardware.ranks"]
+    steps = given["workload.global_batch_size"] // (micro_size * ranks)
+    checkpointing = "on" if given["checkpointing.every_nth_block"] else "off"
+    return [
+        f"Give `{given['script.path']}` this folder's `ds_config.json` in the place of its own "
+        "configuration, and start it with `./launch.sh`. What it sets itself must agree:",
+        "",
+        f"* micro-batch size {micro_size}, gradient accumulation {steps}, precision "
+        f"{given['precision.mode']}, activation checkpointing {checkpointing};",
+        f"* for a Trainer: `--per_device_train_batch_size {micro_size} --gradient_accumulation_steps "
+        f"{steps}{_trainers_precision(str(given['precision.mode']))}"
+        f"{' --gradient_checkpointing' if checkpointing == 'on' else ''}`;",
+        f"* for an Accelerator: `gradient_accumulation_steps={steps}`.",
+    ]
+
+
+def _trainers_precision(mode: str) -> str:
+    return f" --{mode}" if mode in ("bf16", "fp16") else ""
+
+
 def _readme(folder: StudyFolder, how: Standing, best: Trial, settings: dict[str, Any]) -> str:
     hardware, parallel = settings["hardware"], settings["parallel"]
     missing = not_in_the_json(best)
@@ -54,6 +77,10 @@ def _readme(folder: StudyFolder, how: Standing, best: Trial, settings: dict[str,
         "",
         "## Use it",
         "",
+    ]
+    if best.settings.get("script.path"):
+        return "\n".join([*lines, *_use_with_its_script(best), ""])
+    lines += [
         "Two lines in the training script, in the place of `deepspeed.initialize`:",
         "",
         "```python",
