@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import random
 import runpy
@@ -85,6 +86,8 @@ class _Run:
         os.chdir(self._script.folder)
         sys.path.insert(0, str(Path(self._script.path).resolve().parent))
         sys.argv = [self._script.path, *words(self._script.arguments, self._values())]
+        # A forked rank has its forkserver's way to start children; a script expects the usual one.
+        multiprocessing.set_start_method(None, force=True)
         # Where it sets no seed itself, losses could not be compared.
         random.seed(self._spec.seed)
         numpy.random.seed(self._spec.seed)
