@@ -31,6 +31,7 @@ from sweeper.terminal import Terminal
 
 SCRIPT_SCHEMA = 1
 _MICRO_SIZE, _PRECISION = "batch.micro_size", "precision"
+_GLOBAL_BATCH = "workload.global_batch_size"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,12 @@ class _Probes:
         left_out = closed_at_once(facts, self._typed.space.parameters, self._name)
         left_out |= self._tried(facts, overrides, left_out)
         notes = [f"{parameter} is left out: {why}" for parameter, why in left_out.items()]
+        used = placeholders(self._settings.script.args or "")
+        if used & {"gradient_accumulation", "ds_config"} and not self._is_typed(_GLOBAL_BATCH):
+            notes.append(
+                f"script.args leaves the batch to us: the global batch is {_GLOBAL_BATCH}="
+                f"{self._settings.workload.global_batch_size}; type {_GLOBAL_BATCH}=<yours>"
+            )
         if facts["tokens"] == 1:
             notes.append(f"{self._name}'s inputs show no tokens: tokens/s stands for samples/s")
         if facts["has_dropout"]:
@@ -122,6 +129,9 @@ class _Probes:
                 f"{self._name} does not call engine.backward: its losses cannot be compared"
             )
         return {"overrides": overrides, "left_out": left_out, "notes": notes, "facts": facts}
+
+    def _is_typed(self, name: str) -> bool:
+        return any(override.partition("=")[0] == name for override in self._typed.fixed)
 
     def _own_facts(self) -> Mapping[str, Any]:
         spec = self._as_it_is(specification(self._settings, quick_look()))

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from sweeper.worker.substitution import finite
+
 
 def facts_of_engine(engine: Any, own: dict[str, Any]) -> dict[str, Any]:
     """``own`` is the configuration that the script gave."""
@@ -15,7 +17,7 @@ def facts_of_engine(engine: Any, own: dict[str, Any]) -> dict[str, Any]:
     )
     dtypes = {str(p.dtype) for p in engine.module.parameters() if p.is_floating_point()}
     return {
-        "config": own,
+        "config": finite(own),
         "micro_size": micro_size,
         "accumulation_steps": accumulation_steps,
         "data_parallel": engine.train_batch_size() // (micro_size * accumulation_steps),
@@ -29,7 +31,8 @@ def recomputes(model: Any) -> bool | None:
         return None
     if not getattr(model, "supports_gradient_checkpointing", True):
         return None
-    return bool(getattr(model, "is_gradient_checkpointing", False))
+    on = getattr(model, "is_activation_checkpointing", None)  # the name since transformers 5
+    return bool(getattr(model, "is_gradient_checkpointing", False) if on is None else on)
 
 
 def has_dropout(model: Any) -> bool:

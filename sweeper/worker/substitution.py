@@ -35,10 +35,14 @@ class Substitution:
         if self.acts:
             config = substituted(own, self.spec.ds_config, client_optimizer=client_optimizer)
         if is_whole and self.outermost is None:
-            self.outermost = {n: v for n, v in copy.deepcopy(config).items() if not _is_infinite(v)}
+            self.outermost = finite(config)
         return config
 
 
-def _is_infinite(value: object) -> bool:
-    """Accelerate's way to print no steps, which JSON does not have."""
-    return isinstance(value, float) and not math.isfinite(value)
+def finite(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy without infinity, which JSON does not have: Accelerate prints every so many steps."""
+    return {
+        name: copy.deepcopy(value)
+        for name, value in config.items()
+        if not (isinstance(value, float) and not math.isfinite(value))
+    }

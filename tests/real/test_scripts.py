@@ -8,7 +8,7 @@ import pytest
 
 from sweeper.core.equivalence import best_trial, loss_differences
 from sweeper.core.folder import StudyFolder, read_json
-from sweeper.core.outcome import Measured
+from sweeper.core.outcome import Measured, measurement_of
 from tests.support import ROOT, run_sweeper
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -63,12 +63,21 @@ UNMODIFIED = {
     ),
     "trainer": (
         "--deepspeed ds_config.json --output_dir ../out --per_device_train_batch_size 1"
-        " --gradient_accumulation_steps 8 --report_to none --layers 1",
-        ("zero=choice(stage2,stage3)", "checkpointing=choice(none,full)"),
+        " --gradient_accumulation_steps 8 --report_to none --layers 1 --use_cpu",
+        (
+            "zero=choice(stage2,stage3)",
+            "precision=choice(fp32,bf16)",
+            "checkpointing=choice(none,full)",
+        ),
     ),
     "accelerate": (
         "--batch-size {micro_batch} --accumulation {gradient_accumulation}",
-        ("zero=choice(stage2,stage0)", "offload=choice(none,optimizer)"),
+        (
+            "workload.global_batch_size=8",
+            "zero=choice(stage2,stage0)",
+            "offload=choice(none,optimizer)",
+            "precision=choice(fp32,bf16)",
+        ),
     ),
 }
 
@@ -85,6 +94,7 @@ def test_an_unmodified_script_ends_with_a_winner_that_beats_or_ties_its_own_opti
         folder, arguments, "batch.micro_size=choice(1,2,8)", "hydra.sweeper.n_trials=4", *space
     )
     assert 0 == done.returncode, done.stderr
+    assert "left out" not in done.stderr
     trials = study.read_trials()
     baseline, best = trials[0], best_trial(trials)
     assert isinstance(baseline.outcome, Measured), baseline.outcome
@@ -98,20 +108,51 @@ def test_an_unmodified_script_ends_with_a_winner_that_beats_or_ties_its_own_opti
     ranks = baseline.settings["hardware.ranks"]
     assert {8 * ranks} == {t.settings["workload.global_batch_size"] for t in trials}
     assert (study.best / "ds_config.json").is_file()
+    if name == "deepspeed":
+        own = json.loads((folder / "ds_config.json").read_text())
+        assert own == read_json(study.trial(0).ds_config), "the baseline is the script's own"
 
 
-def test_the_baseline_trains_with_the_scripts_own_configuration(tmp_path):
-    folder = tmp_path / "theirs"
-    shutil.copytree(EXAMPLES / "deepspeed", folder)
+PRETRAINED = """
+import deepspeed, torch
+from transformers import AutoModelForCausalLM
+from transformers.integrations import HfDeepSpeedConfig
+
+config = {
+    "train_micro_batch_size_per_gpu": 2,
+    "gradient_accumulation_steps": 1,
+    "optimizer": {"type": "AdamW", "params": {"lr": 0.001, "torch_adam": True}},
+    "zero_optimization": {"stage": 3, "stage3_param_persistence_threshold": 0},
+}
+active = HfDeepSpeedConfig(config)
+model = AutoModelForCausalLM.from_pretrained("../weights")
+engine, *_ = deepspeed.initialize(model=model, model_parameters=model.parameters(), config=config)
+generator = torch.Generator().manual_seed(0)
+for _ in range(100):
+    ids = torch.randint(0, 64, (2, 16), generator=generator)
+    loss = engine(input_ids=ids, labels=ids).loss
+    engine.backward(loss)
+    engine.step()
+"""
+
+
+def test_from_pretrained_partitions_parameters_at_the_candidates_stage_alone(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    shape = transformers.LlamaConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
+    transformers.LlamaForCausalLM(shape).save_pretrained(tmp_path / "weights")
     done, study = tune(
-        folder,
-        UNMODIFIED["deepspeed"][0],
-        "zero=choice(stage1,stage2)",
-        "hydra.sweeper.n_trials=1",
+        script(tmp_path, PRETRAINED), "", "zero=choice(stage3,stage1)", "hydra.sweeper.n_trials=2"
     )
     assert 0 == done.returncode, done.stderr
-    own = json.loads((folder / "ds_config.json").read_text())
-    assert own == read_json(study.trial(0).ds_config)
+    trials = study.read_trials()
+    assert [3, 1] == [t.settings["zero.stage"] for t in trials if measurement_of(t.outcome)]
+    assert not any(d.trains_differently for d in loss_differences(trials).values())
 
 
 OWN_LOOP = """
@@ -173,7 +214,7 @@ def test_a_micro_batch_of_the_scripts_own_loop_is_left_out_with_a_note(tmp_path)
 
 def test_a_script_that_swallows_exceptions_ends_when_it_is_measured(tmp_path):
     done, study = tune(
-        script(tmp_path, OWN_LOOP), "--swallow", "zero=stage1", "hydra.sweeper.n_trials=1"
+        script(tmp_path, OWN_LOOP), "--swallow", "launch=torchrun", "hydra.sweeper.n_trials=1"
     )
     assert 0 == done.returncode, done.stderr
     assert isinstance(study.read_trials()[0].outcome, Measured)
@@ -192,6 +233,7 @@ def test_a_script_that_ends_early_is_measured_where_it_took_enough_steps(tmp_pat
     done, study = tune(
         script(tmp_path, OWN_LOOP),
         "--batches 10",
+        "launch=deepspeed",
         "measure.max_steps=6",
         "hydra.sweeper.n_trials=1",
     )
