@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.core.folder import StudyFolder, read_json, write_json
-from sweeper.core.outcome import Measured, Unsupported, kind_of, reason_of
+from sweeper.core.outcome import Crashed, Measured, Outcome, Unsupported, kind_of, reason_of
 from sweeper.core.plan import plan, specification
 from sweeper.core.script import placeholders
 from sweeper.core.settings import Settings
@@ -135,7 +135,8 @@ class _Probes:
 
     def _own_facts(self) -> Mapping[str, Any]:
         spec = self._as_it_is(specification(self._settings, quick_look()))
-        probed = self._run(spec, "as_it_is")
+        where = "as_it_is"
+        probed = self._run(spec, where)
         facts = probed.facts
         used = placeholders(self._settings.script.args or "")
         if facts and used & {"micro_batch", "gradient_accumulation"} and "ds_config" not in used:
@@ -143,14 +144,15 @@ class _Probes:
             if own != (spec.micro_size, spec.accumulation_steps):
                 # Its arguments are ours: only its configuration could say what they are.
                 spec = replace(spec, micro_size=own[0], accumulation_steps=own[1])
-                probed = self._run(spec, "with_its_own_batch")
+                where = "with_its_own_batch"
+                probed = self._run(spec, where)
+        log = self._folder.probe(where).stderr
         if isinstance(probed.outcome, Unsupported):
             raise UsageError(f"+script={self._name}: {probed.outcome.reason}")
         if not isinstance(probed.outcome, Measured):
             raise NothingMeasured(
                 f"{self._name} fails by itself, {kind_of(probed.outcome)}: "
-                f"{reason_of(probed.outcome)}{self._last_words()}; its log is "
-                f"{self._folder.probe('as_it_is').stderr}"
+                f"{reason_of(probed.outcome)}{_last_words(probed.outcome, log)}; its log is {log}"
             )
         return probed.facts
 
@@ -201,11 +203,10 @@ class _Probes:
         assert spec.script is not None
         return replace(spec, script=replace(spec.script, as_it_is=True))
 
-    def _last_words(self) -> str:
-        """Of a script that ended itself: it says why on its own."""
-        try:
-            text = self._folder.probe("as_it_is").stderr.read_text(errors="replace")
-        except OSError:
-            return ""
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return f" ({lines[-1]})" if lines else ""
+
+def _last_words(outcome: Outcome, log: Path) -> str:
+    """Of a script that ended itself: no exception says why."""
+    if not (isinstance(outcome, Crashed) and "ended itself" in outcome.reason):
+        return ""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return f" ({lines[-1]})" if lines else ""
