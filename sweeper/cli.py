@@ -143,6 +143,11 @@ def _explain(rest: Sequence[str]) -> None:
     from sweeper.hydra_edge.explain import explain
     from sweeper.hydra_edge.explain_text import explanation_text
 
+    if any(a.lstrip("+").startswith("script=") for a in rest):
+        raise UsageError(
+            f"explain {' '.join(rest)}: what a script needs is known once it runs; type python -m "
+            "sweeper +script=train.py hydra/sweeper=optuna"
+        )
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # explain ... | head
     print(explanation_text(explain(rest)))
 
@@ -171,7 +176,7 @@ def _hydra(arguments: Sequence[str]) -> None:
     from sweeper.hydra_edge.app import app
     from sweeper.hydra_edge.messages import EXPECTED, usage_error
 
-    sys.argv[1:] = with_mode(_resumed(arguments))
+    sys.argv[1:] = with_mode(with_script(_resumed(arguments)))
     asked_for_traceback = os.environ.get(_FULL_ERROR) == "1"
     # Hydra prints its errors itself, over several lines, unless it is told to raise them.
     os.environ[_FULL_ERROR] = "1"
@@ -195,6 +200,36 @@ def _resumed(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     rest = [argument for argument in arguments if argument != first]
     return [*original_arguments(first.partition("=")[2]), *rest]
+
+
+def with_script(arguments: Sequence[str]) -> list[str]:
+    """``+script=train.py`` as the model that it stands for; it runs where it was typed.
+
+    Raises UsageError where there is no such file, or no study of it.
+    """
+    typed = next((a for a in arguments if a.lstrip("+").startswith("script=")), None)
+    if typed is None:
+        return list(arguments)
+    given = typed.partition("=")[2].strip("'\"")
+    path = Path(given).expanduser().absolute()
+    if not path.is_file():
+        raise UsageError(
+            f"{typed}: there is no such file; type +script=train.py with a training script's path"
+        )
+    if not any(a.startswith("hydra/sweeper=") for a in arguments):
+        raise UsageError(
+            f"{typed}: a script is tuned by a study; type python -m sweeper {typed} "
+            "hydra/sweeper=optuna"
+        )
+    rest = [argument for argument in arguments if argument != typed]
+    values = {"script.path": path, "script.folder": Path.cwd()}
+    return ["+model=script", *(f"{n}={_quoted(str(v))}" for n, v in values.items()), *rest]
+
+
+def _quoted(text: str) -> str:
+    """As Hydra's grammar quotes."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def with_mode(arguments: Sequence[str]) -> list[str]:

@@ -56,6 +56,11 @@ class TrialFolder:
         return self.path / "ds_config.json"
 
     @property
+    def script_ds_config(self) -> Path:
+        """What stands for {ds_config} in a script's arguments."""
+        return self.path / "script_ds_config.json"
+
+    @property
     def command(self) -> Path:
         return self.path / "command.txt"
 
@@ -220,6 +225,14 @@ class StudyFolder:
     @property
     def finalists(self) -> RoundsFolder:
         return RoundsFolder(self.path / "finalists")
+
+    @property
+    def script(self) -> Path:
+        """What the probe found out of a training script, where one is tuned."""
+        return self.path / "script.json"
+
+    def probe(self, name: str) -> TrialFolder:
+        return TrialFolder(self.path / "probe" / name)
 
     @property
     def ruled_out(self) -> Path:

@@ -9,7 +9,8 @@ from sweeper.core.ds_config import ds_config, ops_needed, unknown_top_level_keys
 from sweeper.core.machine import Machine
 from sweeper.core.outcome import Infeasible, Unsupported
 from sweeper.core.rules import FORBIDDEN, IGNORED, NEEDS, OWN_VALUES
-from sweeper.core.settings import Settings, with_values
+from sweeper.core.script import ScriptSpec
+from sweeper.core.settings import ScriptSettings, Settings, with_values
 from sweeper.core.spec import TrialSpec
 
 # Settings that change how a trial is started and how long we wait, not what is trained.
@@ -59,6 +60,8 @@ def candidate_key(acting: Settings) -> str:
     flat = {k: v for k, v in acting.flat().items() if k not in _NO_WORK}
     if flat["hardware.device_memory"] is None:  # keys of trials from before there was the setting
         del flat["hardware.device_memory"]
+    if not acting.is_script:  # likewise
+        flat = {k: v for k, v in flat.items() if not k.startswith("script.")}
     return json.dumps(flat, sort_keys=True, separators=(",", ":"))
 
 
@@ -117,6 +120,18 @@ def specification(settings: Settings, machine: Machine) -> TrialSpec:
         cuda_allocator=settings.launch.cuda_allocator,
         ops=ops_needed(settings),
         beaten_step_seconds=settings.measure.beaten_seconds,
+        script=_script(settings.script),
+    )
+
+
+def _script(script: ScriptSettings) -> ScriptSpec | None:
+    if script.path is None:
+        return None
+    return ScriptSpec(
+        path=script.path,
+        arguments=script.args or "",
+        folder=script.folder or ".",
+        ds_config=script.ds_config,
     )
 
 

@@ -280,6 +280,21 @@ class LaunchSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptSettings:
+    path: str | None = knob(
+        "the training script that is tuned in the place of a model; typed as +script=train.py"
+    )
+    args: str | None = knob(
+        "its arguments; {micro_batch}, {gradient_accumulation}, {ds_config} and {local_rank} in them"
+        " are the trial's"
+    )
+    ds_config: str | None = knob(
+        "the configuration file that {ds_config} starts from; null makes one of the settings"
+    )
+    folder: str | None = knob("the folder that it runs in; null is the one it was typed in")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that decides what a trial does.
 
@@ -301,6 +316,12 @@ class Settings:
     measure: MeasureSettings
     launch: LaunchSettings
     ds: dict[str, Any] = field(default_factory=dict)
+    script: ScriptSettings = field(default_factory=ScriptSettings)
+
+    @property
+    def is_script(self) -> bool:
+        """Whether a training script of the user's own is tuned; ``model`` then only has its name."""
+        return self.script.path is not None
 
     @property
     def data_parallel(self) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from sweeper.core.script import ScriptSpec
+
 SPEC_SCHEMA = 2
 
 
@@ -13,7 +15,8 @@ SPEC_SCHEMA = 2
 class TrialSpec:
     """Lengths are in tokens, sizes in samples or bytes, ``ops`` are DeepSpeed builder names.
 
-    A trial whose optimizer steps surely take longer than ``beaten_step_seconds`` ends early.
+    A trial whose optimizer steps surely take longer than ``beaten_step_seconds`` ends early. With a
+    ``script`` that trains, the model and its batches are the script's.
     """
 
     ds_config: dict[str, Any]
@@ -52,6 +55,7 @@ class TrialSpec:
     cuda_allocator: str | None
     ops: tuple[str, ...]
     beaten_step_seconds: float | None = None
+    script: ScriptSpec | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"schema_version": SPEC_SCHEMA, **asdict(self)}
@@ -64,4 +68,6 @@ class TrialSpec:
                 f"spec has schema_version={document.get('schema_version')}, this sweeper reads {SPEC_SCHEMA}"
             )
         values = {f.name: document[f.name] for f in fields(TrialSpec) if f.name in document}
+        script = values.get("script")
+        values["script"] = None if script is None else ScriptSpec(**script)
         return TrialSpec(**(values | {"ops": tuple(values["ops"])}))

@@ -33,7 +33,8 @@ def settings_of(config: DictConfig) -> Settings:
     except OmegaConfBaseException as error:
         raise UsageError(str(error).splitlines()[0]) from error
     settings = settings_from_mapping(values)
-    check_model_arguments(settings.model_target, settings.model_arguments)
+    if not settings.is_script:
+        check_model_arguments(settings.model_target, settings.model_arguments)
     return settings
 
 

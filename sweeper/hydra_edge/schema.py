@@ -98,6 +98,9 @@ def register() -> None:
     )
     for name in ("optuna", "deepspeed"):
         _store(name, _SWEEPER_NODE, group="hydra/sweeper", package="_global_")
+    # In the place of a model, and no option of conf/model/.
+    node = {"name": "${sweeper.stem:${script.path}}", "_target_": "${script.path}"}
+    _store("script", node, group="model")
     for name, node in SAMPLERS.items():
         _store(name, node, group="hydra/sweeper/sampler")
     for name, resolver in (
@@ -105,6 +108,7 @@ def register() -> None:
         ("device_count", lambda: max(device_count(), 1)),
         ("study", _study_name),
         ("trial", "{:04d}".format),
+        ("stem", lambda path: Path(path).stem),
     ):
         OmegaConf.register_new_resolver(f"sweeper.{name}", resolver, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("sweeper.settings_help", _settings_help, replace=True)

@@ -36,6 +36,7 @@ from sweeper.hydra_edge.job import Throughput, record_refused
 from sweeper.hydra_edge.planner import Planner
 from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished
 from sweeper.hydra_edge.sampling import open_sampler
+from sweeper.hydra_edge.script import fitted_to_script
 from sweeper.hydra_edge.study_file import resolved, write_study
 from sweeper.run.exclusive import what_disturbs
 from sweeper.run.finalists import run_contest
@@ -64,10 +65,12 @@ def sweep(
     options = {name: _plain(value) for name, value in options.items()}
     typed = read(arguments, options.get("params") or {})
     typed = replace(typed, space=options_first(typed.space))
-    composer = Composer(hydra_context.config_loader, config, typed.fixed)
-    baseline = _baseline(composer, typed.space)
-    settings = composer.settings(as_overrides(baseline))
-    ops = _check_every_choice(composer, typed.space, baseline, settings)
+
+    def compose(fixed: Sequence[str]) -> Composer:
+        return Composer(hydra_context.config_loader, config, fixed)
+
+    composer = compose(typed.fixed)
+    baseline, settings, ops = _checked(composer, typed.space)
     budget = _budget(options)
     objective = objective_of(composer.config(as_overrides(baseline)))
 
@@ -79,6 +82,13 @@ def sweep(
             f"hydra.sweep.dir={folder.path}: there is a study in this folder; "
             "type hydra.sweep.dir=<another folder>, or leave it out for a new one"
         )
+    if settings.is_script:
+        fitted = fitted_to_script(typed, lambda f: compose(f).settings(()), folder, terminal)
+        typed = fitted.typed
+        composer = compose(typed.fixed)
+        baseline, settings, ops = _checked(composer, typed.space)
+        for note in fitted.notes:
+            terminal.say(f"note: {note}")
     accelerator = settings.hardware.accelerator
     config_now = resolved(composer.config(as_overrides(baseline)))
     if resuming:
@@ -248,6 +258,13 @@ def _budget(options: Mapping[str, Any]) -> Budget:
         crashes_in_a_row=int(options["max_crashes_in_a_row"]),
         crash_rate=float(options["max_failure_rate"]),
     )
+
+
+def _checked(composer: Composer, space: SearchSpace) -> tuple[Point, Settings, tuple[str, ...]]:
+    """The baseline, its settings, and the ops that trials may need; raises UsageError for a bad value."""
+    baseline = _baseline(composer, space)
+    settings = composer.settings(as_overrides(baseline))
+    return baseline, settings, _check_every_choice(composer, space, baseline, settings)
 
 
 def _baseline(composer: Composer, space: SearchSpace) -> Point:

@@ -40,6 +40,7 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
             stop_reason=stop_reason or _stored_reason(folder) or "it was ended from outside",
             robust=_robustness(folder, how, study),
             ruled_out=read_json(folder.ruled_out),
+            script=read_json(folder.script),
         ),
     )
     if stop_reason is not None:

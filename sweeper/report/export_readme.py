@@ -67,6 +67,8 @@ def _measured(winner: Winner, verdict: str) -> str:
 
 
 def _native(winner: Winner, bundle: BundleFolder) -> list[str]:
+    if winner.trial.settings.get("script.path"):
+        return _with_its_script(winner, bundle)
     hardware, parallel = winner.settings["hardware"], winner.settings["parallel"]
     shared = parallel["tensor"] * parallel["sequence"]
     lines = [
@@ -100,6 +102,19 @@ def _native(winner: Winner, bundle: BundleFolder) -> list[str]:
         *lines,
         f"Without this package: give `{bundle.ds_config.name}` to "
         "`deepspeed.initialize(config=...)` as it is.",
+    ]
+
+
+def _with_its_script(winner: Winner, bundle: BundleFolder) -> list[str]:
+    """A script takes the file in the place of its own; what a file cannot say it has to say itself."""
+    given = winner.trial.settings
+    checkpointing = "on" if given["checkpointing.every_nth_block"] else "off"
+    return [
+        f"Give `{given['script.path']}` this folder's `{bundle.ds_config.name}` in the place of its own "
+        f"configuration, and start it with `./{bundle.launch.name}`. What it sets itself must agree: "
+        f"micro-batch size {winner.config['train_micro_batch_size_per_gpu']}, gradient accumulation "
+        f"{winner.config['gradient_accumulation_steps']}, precision {given['precision.mode']}, "
+        f"activation checkpointing {checkpointing}.",
     ]
 
 

@@ -29,8 +29,9 @@ def report_markdown(
     stop_reason: str,
     robust: Robustness | None = None,
     ruled_out: Mapping[str, Any] | None = None,
+    script: Mapping[str, Any] | None = None,
 ) -> str:
-    """``study`` is what study.yaml holds, ``ruled_out`` ruled_out.json; figures are given relative to ``root``."""
+    """``study`` is what study.yaml holds, ``ruled_out`` ruled_out.json, ``script`` script.json; figures are given relative to ``root``."""
     trials = how.trials
     parts = [
         f"# {study.get('study_name', root.name)}",
@@ -42,6 +43,7 @@ def report_markdown(
         _ranking(trials),
         _failures(trials),
         _not_run(ruled_out),
+        _of_the_script(script),
         _different(trials),
         _pictures(figures, root),
         _trust(trials, study, stop_reason),
@@ -232,6 +234,13 @@ def _not_run(ruled_out: Mapping[str, Any] | None) -> str:
             *_table(head, rows),
         ]
     )
+
+
+def _of_the_script(script: Mapping[str, Any] | None) -> str:
+    """What a training script decided itself."""
+    if not script or not script["notes"]:
+        return ""
+    return "\n".join(["## What the script decides", "", *(f"* {n}." for n in script["notes"])])
 
 
 def _different(trials: Sequence[Trial]) -> str:

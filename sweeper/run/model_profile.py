@@ -32,7 +32,9 @@ class Profiled:
 
 
 def model_profile(settings: Settings) -> ModelProfile | None:
-    """None where the model cannot be traced; ``profiled`` says why."""
+    """None where the model cannot be traced; ``profiled`` says why. A script's model is not known."""
+    if settings.is_script:
+        return None
     return profiled(settings.model_target, settings.model_arguments).profile
 
 

@@ -6,15 +6,13 @@ import os
 import sys
 from pathlib import Path
 
-from sweeper.core.folder import TrialFolder, read_json, write_json
+from sweeper.core.folder import TrialFolder, read_json
 from sweeper.core.spec import TrialSpec
 from sweeper.worker.ending import end_when_told, end_with_the_study
 from sweeper.worker.failures import failure
 from sweeper.worker.limits import lift_memory_limit
 from sweeper.worker.progress import Progress
-
-RESULT_SCHEMA = 1
-EXIT_NOT_MEASURED = 3  # tells the launcher to end the other ranks, which would wait for this one
+from sweeper.worker.record import write_result
 
 
 def main(spec_path: Path) -> int:
@@ -27,14 +25,18 @@ def main(spec_path: Path) -> int:
     try:
         progress.enter("import")
         spec = TrialSpec.from_json(read_json(folder.spec) or {})
-        from sweeper.worker.train import train
+        if spec.script is None:
+            from sweeper.worker.train import train
 
-        result = train(spec, folder, progress)
+            result = train(spec, folder, progress)
+        else:
+            from sweeper.worker.script import run_script
+
+            result = run_script(spec, folder, progress, rank)
     except BaseException as error:
         limited = lift_memory_limit()
         result = failure(error, phase=progress.phase, limited=limited)
-    write_json(folder.result(rank), {"schema_version": RESULT_SCHEMA, "rank": rank, **result})
-    return 0 if result["kind"] == "measured" else EXIT_NOT_MEASURED
+    return write_result(folder, rank, result)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ class Steps:
         seconds: list[float] = []
         while len(seconds) < spec.max_warmup_steps:
             enough = len(seconds) >= spec.min_warmup_steps
-            if enough and _agreed(has_settled(seconds, within=spec.settled_within)):
+            if enough and agreed(has_settled(seconds, within=spec.settled_within)):
                 break
             self._progress.step(len(seconds) + 1, spec.max_warmup_steps)
             seconds.append(self._applied())
@@ -85,8 +85,8 @@ class Steps:
         seconds: list[float] = []
         while len(seconds) < spec.max_steps:
             if len(seconds) >= MIN_MEASURED_STEPS:
-                self.was_beaten = _agreed(_is_beaten(seconds, spec))
-                if self.was_beaten or _agreed(_is_enough(seconds, spec)):
+                self.was_beaten = agreed(is_beaten(seconds, spec))
+                if self.was_beaten or agreed(is_enough(seconds, spec)):
                     break
             self._progress.step(len(seconds) + 1, spec.max_steps)
             seconds.append(self._applied())
@@ -100,7 +100,7 @@ class Steps:
         parts: dict[str, list[float]] = {}
         spent = 0.0
         for number in range(spec.breakdown_steps):
-            if number and _agreed(spent > spec.max_seconds / 2):
+            if number and agreed(spent > spec.max_seconds / 2):
                 break
             self._progress.step(number + 1, spec.breakdown_steps)
             clock = Clock()
@@ -160,7 +160,8 @@ class Steps:
         return seconds, float(loss)
 
 
-def _is_enough(seconds: list[float], spec: TrialSpec) -> bool:
+def is_enough(seconds: list[float], spec: TrialSpec) -> bool:
+    """Whether more steps would not tell more that is asked for."""
     if sum(seconds) > spec.max_seconds:
         return True
     interval = median_interval(seconds)
@@ -171,12 +172,13 @@ def _is_enough(seconds: list[float], spec: TrialSpec) -> bool:
     )
 
 
-def _is_beaten(seconds: list[float], spec: TrialSpec) -> bool:
+def is_beaten(seconds: list[float], spec: TrialSpec) -> bool:
+    """Whether even the fast end of the interval is slower than what could still win."""
     limit = spec.beaten_step_seconds
     return limit is not None and median_interval(seconds).low > limit
 
 
-def _agreed(condition: bool) -> bool:
+def agreed(condition: bool) -> bool:
     """Rank 0's answer, on every rank: clocks differ, and a rank that stops alone hangs the others."""
     answer = torch.tensor([int(condition)], device=get_accelerator().current_device_name())
     dist.broadcast(answer, src=0)

@@ -1,0 +1,212 @@
+"""A study of a user's training script: its own configuration as the baseline, and the space that it allows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sweeper.core.folder import StudyFolder, read_json, write_json
+from sweeper.core.outcome import Crashed, Measured, Outcome, Unsupported, kind_of, reason_of
+from sweeper.core.plan import plan, specification
+from sweeper.core.script import placeholders
+from sweeper.core.settings import Settings
+from sweeper.core.space import SearchSpace
+from sweeper.core.spec import TrialSpec
+from sweeper.errors import NothingMeasured, UsageError
+from sweeper.hydra_edge.expressions import Typed
+from sweeper.hydra_edge.script_knobs import (
+    DROPOUT_TOLERANCE,
+    baseline_overrides,
+    closed_at_once,
+    other_micro_size,
+    other_precision,
+    why_not_followed,
+)
+from sweeper.run.machine import quick_look
+from sweeper.run.probe import Probed, probe
+from sweeper.terminal import Terminal
+
+SCRIPT_SCHEMA = 1
+_MICRO_SIZE, _PRECISION = "batch.micro_size", "precision"
+_GLOBAL_BATCH = "workload.global_batch_size"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What was typed with the script's own configuration below it, without what the script decides itself."""
+
+    typed: Typed
+    notes: tuple[str, ...]
+
+
+def fitted_to_script(
+    typed: Typed,
+    compose: Callable[[Sequence[str]], Settings],
+    folder: StudyFolder,
+    terminal: Terminal,
+) -> Fitted:
+    """Runs the script some steps, unless an interrupted study has.
+
+    ``compose`` gives the settings under overrides that come instead of ``typed``'s. Raises UsageError
+    for what cannot be tuned, NothingMeasured where the script fails by itself.
+    """
+    settings = compose(typed.fixed)
+    _check(settings, typed)
+    digest = hashlib.sha256(Path(str(settings.script.path)).read_bytes()).hexdigest()
+    found = read_json(folder.script)
+    if found is None:
+        found = _Probes(typed, compose, folder, terminal).look()
+        write_json(folder.script, {"schema_version": SCRIPT_SCHEMA, "sha256": digest, **found})
+    elif found["sha256"] != digest:
+        raise UsageError(
+            f"{settings.script.path} has changed since {folder.path} began; its numbers would not "
+            "compare: start a new study"
+        )
+    parameters = {n: d for n, d in typed.space.parameters.items() if n not in found["left_out"]}
+    return Fitted(
+        typed=Typed(
+            fixed=(*found["overrides"], *typed.fixed), space=SearchSpace(parameters=parameters)
+        ),
+        notes=tuple(found["notes"]),
+    )
+
+
+def _check(settings: Settings, typed: Typed) -> None:
+    placeholders(settings.script.args or "")
+    for what, given in (("path", settings.script.path), ("ds_config", settings.script.ds_config)):
+        if given is not None and not Path(settings.script.folder or ".", given).is_file():
+            raise UsageError(
+                f"script.{what}={given}: there is no such file; type script.{what}=<an existing file>"
+            )
+    for override in typed.fixed:
+        group = override.lstrip("+").partition("=")[0].partition(".")[0]
+        if group in ("parallel", "compile", "optimizer"):
+            raise UsageError(
+                f"{override}: the script decides that itself; leave it out, or set it in the script"
+            )
+
+
+class _Probes:
+    def __init__(
+        self,
+        typed: Typed,
+        compose: Callable[[Sequence[str]], Settings],
+        folder: StudyFolder,
+        terminal: Terminal,
+    ) -> None:
+        self._typed, self._compose = typed, compose
+        self._folder, self._terminal = folder, terminal
+        self._settings = compose(typed.fixed)
+        self._name = Path(str(self._settings.script.path)).name
+
+    def look(self) -> dict[str, Any]:
+        """What the script's own run says, and which of the space's knobs it leaves to us."""
+        self._terminal.say(f"looking at {self._name}: some steps of it as it is")
+        facts = self._own_facts()
+        ranks = self._settings.hardware.ranks
+        overrides = baseline_overrides(facts, ranks=ranks, name=self._name)
+        left_out = closed_at_once(facts, self._typed.space.parameters, self._name)
+        left_out |= self._tried(facts, overrides, left_out)
+        notes = [f"{parameter} is left out: {why}" for parameter, why in left_out.items()]
+        used = placeholders(self._settings.script.args or "")
+        if used & {"gradient_accumulation", "ds_config"} and not self._is_typed(_GLOBAL_BATCH):
+            notes.append(
+                f"script.args leaves the batch to us: the global batch is {_GLOBAL_BATCH}="
+                f"{self._settings.workload.global_batch_size}; type {_GLOBAL_BATCH}=<yours>"
+            )
+        if facts["tokens"] == 1:
+            notes.append(f"{self._name}'s inputs show no tokens: tokens/s stands for samples/s")
+        if facts["has_dropout"]:
+            notes.append(
+                f"{self._name}'s model has dropout, which differs with the micro-batch: losses are "
+                f"compared within {DROPOUT_TOLERANCE:.0%}"
+            )
+        if not facts["has_losses"]:
+            notes.append(
+                f"{self._name} does not call engine.backward: its losses cannot be compared"
+            )
+        return {"overrides": overrides, "left_out": left_out, "notes": notes, "facts": facts}
+
+    def _is_typed(self, name: str) -> bool:
+        return any(override.partition("=")[0] == name for override in self._typed.fixed)
+
+    def _own_facts(self) -> Mapping[str, Any]:
+        spec = self._as_it_is(specification(self._settings, quick_look()))
+        where = "as_it_is"
+        probed = self._run(spec, where)
+        facts = probed.facts
+        used = placeholders(self._settings.script.args or "")
+        if facts and used & {"micro_batch", "gradient_accumulation"} and "ds_config" not in used:
+            own = (facts["micro_size"], facts["accumulation_steps"])
+            if own != (spec.micro_size, spec.accumulation_steps):
+                # Its arguments are ours: only its configuration could say what they are.
+                spec = replace(spec, micro_size=own[0], accumulation_steps=own[1])
+                where = "with_its_own_batch"
+                probed = self._run(spec, where)
+        log = self._folder.probe(where).stderr
+        if isinstance(probed.outcome, Unsupported):
+            raise UsageError(f"+script={self._name}: {probed.outcome.reason}")
+        if not isinstance(probed.outcome, Measured):
+            raise NothingMeasured(
+                f"{self._name} fails by itself, {kind_of(probed.outcome)}: "
+                f"{reason_of(probed.outcome)}{_last_words(probed.outcome, log)}; its log is {log}"
+            )
+        return probed.facts
+
+    def _tried(
+        self, facts: Mapping[str, Any], overrides: Sequence[str], closed: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Why the script does not take the micro-batch size or the precision, where it does not.
+
+        Both are changed at once: most scripts take both. Where that goes wrong, each by itself.
+        """
+        changes = self._changes(facts, overrides, closed)
+        if not changes or not self._why_not(overrides, list(changes.values())):
+            return {}
+        whys = {n: self._why_not(overrides, [change]) for n, change in changes.items()}
+        return {name: why for name, why in whys.items() if why}
+
+    def _changes(
+        self, facts: Mapping[str, Any], overrides: Sequence[str], closed: Mapping[str, str]
+    ) -> dict[str, str]:
+        parameters = {n: d for n, d in self._typed.space.parameters.items() if n not in closed}
+        changes = {}
+        size = other_micro_size(facts)
+        if _MICRO_SIZE in parameters and size is not None:
+            changes[_MICRO_SIZE] = f"{_MICRO_SIZE}={size}"
+        if _PRECISION in parameters:
+            own = self._compose([*overrides, *self._typed.fixed]).precision.mode
+            other = other_precision(own, parameters[_PRECISION].points() or ())
+            if other is not None:
+                changes[_PRECISION] = f"{_PRECISION}={other}"
+        return changes
+
+    def _why_not(self, overrides: Sequence[str], changes: Sequence[str]) -> str:
+        settings = self._compose([*overrides, *self._typed.fixed, *changes])
+        ready = plan(settings, quick_look()).ready
+        if not isinstance(ready, TrialSpec):
+            return ""  # the plan rules it out where it matters
+        self._terminal.say(f"looking at {self._name}: does it take {' and '.join(changes)}?")
+        probed = self._run(ready, "_".join(change.replace("=", "_") for change in changes))
+        if not isinstance(probed.outcome, Measured):
+            return reason_of(probed.outcome)
+        return "; ".join(filter(None, (why_not_followed(c, probed.facts) for c in changes)))
+
+    def _run(self, spec: TrialSpec, name: str) -> Probed:
+        runner = self._settings.launch.runner
+        return probe(spec, self._folder.probe(name), runner_name=runner, terminal=self._terminal)
+
+    def _as_it_is(self, spec: TrialSpec) -> TrialSpec:
+        assert spec.script is not None
+        return replace(spec, script=replace(spec.script, as_it_is=True))
+
+
+def _last_words(outcome: Outcome, log: Path) -> str:
+    """Of a script that ended itself: no exception says why."""
+    if not (isinstance(outcome, Crashed) and "ended itself" in outcome.reason):
+        return ""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return f" ({lines[-1]})" if lines else ""

@@ -1,0 +1,195 @@
+"""Runs a training script of a user's as it is, has its steps measured, and ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import random
+import runpy
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy
+import psutil
+import torch
+from deepspeed.accelerator import get_accelerator
+from deepspeed.runtime.tensor_parallel.init_utils import load_ds_config
+
+from sweeper.core.exported import layout_of_spec
+from sweeper.core.folder import TrialFolder, write_json
+from sweeper.core.script import placeholders, words
+from sweeper.core.spec import TrialSpec
+from sweeper.worker.building import recompute
+from sweeper.worker.failures import UnsupportedHere, failure
+from sweeper.worker.ledger import Ledger
+from sweeper.worker.limits import count_file_pages_from_here, lift_memory_limit
+from sweeper.worker.ops import adopt_built_ops
+from sweeper.worker.progress import Progress
+from sweeper.worker.record import write_result
+from sweeper.worker.script_accelerate import patch_accelerate
+from sweeper.worker.script_deepspeed import patch_deepspeed
+from sweeper.worker.script_facts import facts_of_engine, has_dropout, recomputes
+from sweeper.worker.script_lightning import patch_lightning
+from sweeper.worker.script_steps import ScriptSteps
+from sweeper.worker.script_transformers import patch_transformers
+from sweeper.worker.share import bind_cores, check_support, limit_memory
+from sweeper.worker.substitution import Substitution
+
+
+def run_script(
+    spec: TrialSpec, folder: TrialFolder, progress: Progress, rank: int
+) -> dict[str, Any]:
+    """This rank's result where the script ends before it is ended. Exceptions are the caller's to record."""
+    return _Run(spec, folder, progress, rank).run()
+
+
+class _Run:
+    def __init__(self, spec: TrialSpec, folder: TrialFolder, progress: Progress, rank: int) -> None:
+        assert spec.script is not None
+        self._spec, self._script = spec, spec.script
+        self._folder, self._progress, self._rank = folder, progress, rank
+        self._substitution = Substitution(spec)
+        self._accelerator = get_accelerator()
+        self._ledger = Ledger(self._accelerator)
+        self._engine: Any = None
+        self._steps: ScriptSteps | None = None
+        self._failure: BaseException | None = None
+        self._facts: dict[str, Any] = {}
+
+    def run(self) -> dict[str, Any]:
+        bind_cores(self._spec)
+        check_support(self._spec, self._accelerator)
+        adopt_built_ops(self._spec.ops)
+        patch_deepspeed(
+            self._substitution, before=self._before, taken=self._taken, failed=self._failed
+        )
+        patch_accelerate(self._substitution)
+        patch_transformers(self._substitution)
+        patch_lightning(self._substitution)
+        if self._accelerator.device_name() == "cpu":
+            limit_memory(self._spec, self._accelerator)
+        self._take_its_place()
+        self._progress.enter("script")
+        try:
+            runpy.run_path(self._script.path, run_name="__main__")
+        except SystemExit as ended:
+            if ended.code not in (None, 0):
+                return self._left(ended.code)
+        return self._ended()
+
+    def _take_its_place(self) -> None:
+        """What the script finds is what it would find by itself; nothing is written beside it."""
+        sys.dont_write_bytecode = True
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        os.chdir(self._script.folder)
+        sys.path.insert(0, str(Path(self._script.path).resolve().parent))
+        sys.argv = [self._script.path, *words(self._script.arguments, self._values())]
+        # A forked rank has its forkserver's way to start children; a script expects the usual one.
+        multiprocessing.set_start_method(None, force=True)
+        # Where it sets no seed itself, losses could not be compared.
+        random.seed(self._spec.seed)
+        numpy.random.seed(self._spec.seed)
+        torch.manual_seed(self._spec.seed)
+
+    def _values(self) -> dict[str, object]:
+        if "ds_config" in placeholders(self._script.arguments):
+            file = self._script.ds_config
+            own = self._spec.ds_config if file is None else load_ds_config(file)
+            write_json(self._folder.script_ds_config, self._substitution(own))
+        return {
+            "micro_batch": self._spec.micro_size,
+            "gradient_accumulation": self._spec.accumulation_steps,
+            "ds_config": self._folder.script_ds_config.resolve(),
+            "local_rank": os.environ.get("LOCAL_RANK", "0"),
+        }
+
+    def _before(self, model: Any) -> None:
+        self._progress.enter("initialize")
+        if self._accelerator.device_name() != "cpu":
+            limit_memory(self._spec, self._accelerator)
+        self._facts |= {"recomputes": recomputes(model), "has_dropout": has_dropout(model)}
+        if self._substitution.acts:
+            try:
+                self._recompute(model)
+            except UnsupportedHere as error:
+                self._end(failure(error, phase=self._progress.phase, limited=False))
+
+    def _recompute(self, model: Any) -> None:
+        if not self._spec.checkpoint_every_nth_block:
+            if self._facts["recomputes"]:
+                model.gradient_checkpointing_disable()
+        elif not self._facts["recomputes"]:
+            recompute(model, layout_of_spec(self._spec))
+
+    def _taken(self, engine: Any, own: dict[str, Any]) -> None:
+        if hasattr(engine, "train_batch"):
+            error = UnsupportedHere(
+                "a pipeline's engine takes its steps where they cannot be timed"
+            )
+            self._end(failure(error, phase=self._progress.phase, limited=False))
+        self._engine = engine
+        self._facts |= facts_of_engine(engine, own)
+        self._ledger.close("build")
+        count_file_pages_from_here()
+        self._steps = ScriptSteps(engine, self._spec, self._progress, self._ledger, self._end)
+
+    def _failed(self, error: BaseException) -> None:
+        self._failure = error
+
+    def _ended(self) -> dict[str, Any]:
+        """By itself, before enough was measured."""
+        name = Path(self._script.path).name
+        swallowed = self._steps.failure if self._steps else self._failure
+        if swallowed is not None:
+            phase, limited = self._progress.phase, lift_memory_limit()
+            return failure(swallowed, phase=phase, limited=limited)
+        if self._steps is None:
+            raise UnsupportedHere(
+                f"{name} ended without calling deepspeed.initialize: only a script that trains with "
+                "DeepSpeed can be tuned (a Trainer is given --deepspeed <file>, an Accelerator a "
+                "DeepSpeedPlugin)"
+            )
+        return self._complete(self._steps.early_result())
+
+    def _left(self, code: object) -> dict[str, Any]:
+        """By ``sys.exit``."""
+        swallowed = self._steps.failure if self._steps else self._failure
+        phase = self._progress.phase
+        if swallowed is not None:
+            return failure(swallowed, phase=phase, limited=lift_memory_limit())
+        reason = f"the script ended itself with exit code {code}"
+        return {"kind": "error", "phase": phase, "reason": reason, "evidence": ""}
+
+    def _complete(self, result: dict[str, Any]) -> dict[str, Any]:
+        """With what was seen of the script; a trial of other batches than the study's is none."""
+        lift_memory_limit()
+        if self._steps is not None:
+            self._facts |= self._steps.facts
+            trained = self._steps.samples_per_step * self._facts["data_parallel"]
+            wanted = self._spec.global_batch_size
+            if (
+                self._substitution.acts
+                and result["kind"] == "measured"
+                and trained not in (0, wanted)
+            ):
+                reason = (
+                    f"the script trains {trained} samples in an optimizer step, not {wanted}: it does "
+                    "not take its micro-batch size from outside; pass it on with {micro_batch} in script.args"
+                )
+                result = {"kind": "unsupported", "phase": "end", "reason": reason}
+        if self._rank == 0 and self._substitution.outermost is not None:
+            write_json(self._folder.ds_config, self._substitution.outermost)
+        return {**result, "script": self._facts}
+
+    def _end(self, result: dict[str, Any]) -> NoReturn:
+        """Whatever the script would do next: its exceptions, exits and children are no longer asked."""
+        code = write_result(self._folder, self._rank, self._complete(result))
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+        os._exit(code)

@@ -1,0 +1,92 @@
+"""Stands in for ``deepspeed.initialize`` and ``deepspeed.zero.Init`` while a user's script runs."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import deepspeed
+from deepspeed.runtime.tensor_parallel.init_utils import load_ds_config
+
+from sweeper.worker.substitution import Substitution
+
+_CONFIGS = ("config", "config_params")
+_OF_ARGS = ("deepspeed_config", "deepscale_config")
+
+
+def patch_deepspeed(
+    substitution: Substitution,
+    *,
+    before: Callable[[Any], None],
+    taken: Callable[[Any, dict[str, Any]], None],
+    failed: Callable[[BaseException], None],
+) -> None:
+    """The first engine takes the candidate's configuration; what more a script makes is its own affair.
+
+    ``before`` is told the model, ``taken`` the engine and the configuration that the script gave,
+    ``failed`` what ``deepspeed.initialize`` raised.
+    """
+    original = deepspeed.initialize
+    signature = inspect.signature(original)
+    calls = 0
+
+    @functools.wraps(original)
+    def initialize(*positional: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            return original(*positional, **named)
+        bound = signature.bind(*positional, **named)
+        own = _take_config(bound.arguments)
+        if own is None:
+            return original(*positional, **named)  # DeepSpeed says what is missing
+        before(bound.arguments.get("model"))
+        # A function of the parameters makes its optimizer anew, whatever it is.
+        client = bound.arguments.get("optimizer") is not None
+        bound.arguments["config"] = substitution(own, client_optimizer=client)
+        try:
+            made = original(*bound.args, **bound.kwargs)
+        except BaseException as error:
+            failed(error)
+            raise
+        taken(made[0], own)
+        return made
+
+    deepspeed.initialize = initialize
+    if substitution.acts:
+        _patch_zero_init(substitution)
+
+
+def _take_config(arguments: dict[str, Any]) -> dict[str, Any] | None:
+    """The configuration that is given, as a dictionary, out of wherever it stands."""
+    given = [arguments.pop(name, None) for name in _CONFIGS]
+    args = arguments.get("args")
+    of_args = [getattr(args, name, None) for name in _OF_ARGS]
+    if any(value is not None for value in of_args):
+        arguments["args"] = args = copy.copy(args)  # the script's own stays as it is
+        for name in _OF_ARGS:
+            if hasattr(args, name):
+                setattr(args, name, None)
+    config = next((value for value in [*given, *of_args] if value is not None), None)
+    return None if config is None else dict(load_ds_config(config))
+
+
+def _patch_zero_init(substitution: Substitution) -> None:
+    """Parameters are partitioned while a model is built where the candidate's stage is 3, and only there."""
+    original = deepspeed.zero.Init.__init__
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def __init__(self: Any, *positional: Any, **named: Any) -> None:
+        bound = signature.bind(self, *positional, **named)
+        for name in ("config_dict_or_path", "config"):
+            if (config := bound.arguments.get(name)) is not None:
+                bound.arguments[name] = substitution(load_ds_config(config), is_whole=False)
+        if substitution.spec.ds_config["zero_optimization"]["stage"] != 3:
+            bound.arguments["enabled"] = False
+        original(*bound.args, **bound.kwargs)
+
+    deepspeed.zero.Init.__init__ = __init__

@@ -1,0 +1,33 @@
+"""Gives Lightning's DeepSpeed strategy the candidate's configuration."""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+from typing import Any
+
+from sweeper.worker.substitution import Substitution
+from sweeper.worker.when_imported import when_imported
+
+_MODULES = ("lightning.pytorch.strategies.deepspeed", "pytorch_lightning.strategies.deepspeed")
+# The strategy refuses these, and takes them from its Trainer; deepspeed.initialize gets them from us.
+_OF_THE_TRAINER = ("gradient_accumulation_steps", "train_batch_size")
+
+
+def patch_lightning(substitution: Substitution) -> None:
+    """Takes effect with the import."""
+    for name in _MODULES:
+        when_imported(name, functools.partial(_patch_strategy, substitution))
+
+
+def _patch_strategy(substitution: Substitution, module: ModuleType) -> None:
+    original = module.DeepSpeedStrategy.__init__
+
+    @functools.wraps(original)
+    def __init__(self: Any, *positional: Any, **named: Any) -> None:
+        original(self, *positional, **named)
+        own = self.config
+        config = substitution(own)
+        self.config = {n: v for n, v in config.items() if n in own or n not in _OF_THE_TRAINER}
+
+    module.DeepSpeedStrategy.__init__ = __init__

@@ -1,0 +1,227 @@
+"""What stands in for DeepSpeed's and the frameworks' functions while a script runs, with fakes behind it."""
+
+import json
+import sys
+import types
+from types import SimpleNamespace
+
+import deepspeed
+import pytest
+
+from sweeper.core.plan import plan
+from sweeper.core.script import ScriptSpec
+from sweeper.worker import script_deepspeed
+from sweeper.worker.script_accelerate import patch_accelerate
+from sweeper.worker.script_deepspeed import patch_deepspeed
+from sweeper.worker.script_lightning import patch_lightning
+from sweeper.worker.script_transformers import patch_transformers
+from sweeper.worker.substitution import Substitution
+from sweeper.worker.when_imported import when_imported
+from tests.support import MACHINE, nano
+
+OWN = {
+    "train_micro_batch_size_per_gpu": 1,
+    "gradient_accumulation_steps": 8,
+    "zero_optimization": {"stage": 1},
+}
+
+
+def substitution(*, as_it_is=False, **changes):
+    from dataclasses import replace
+
+    spec = plan(nano(**changes), MACHINE).ready
+    script = ScriptSpec(path="train.py", arguments="", folder=".", as_it_is=as_it_is)
+    return Substitution(replace(spec, script=script))
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """The configurations that reach DeepSpeed, after the patch."""
+    seen = []
+
+    def initialize(args=None, model=None, optimizer=None, config=None, config_params=None):
+        seen.append((args, config, config_params))
+        return SimpleNamespace(), optimizer, None, None
+
+    monkeypatch.setattr(deepspeed, "initialize", initialize)
+    monkeypatch.setattr(deepspeed.zero.Init, "__init__", deepspeed.zero.Init.__init__)
+    taken = []
+    patch_deepspeed(
+        substitution(**{"zero.stage": 2, "batch.micro_size": 4}),
+        before=lambda model: None,
+        taken=lambda engine, own: taken.append(own),
+        failed=lambda error: None,
+    )
+    return seen, taken
+
+
+def check(seen, taken):
+    _, config, config_params = seen[0]
+    assert (2, 4, 2) == (
+        config["zero_optimization"]["stage"],
+        config["train_micro_batch_size_per_gpu"],
+        config["gradient_accumulation_steps"],
+    )
+    assert config_params is None
+    assert [OWN] == taken
+
+
+def test_a_configuration_is_substituted_that_is_given_as_a_dictionary(given):
+    mine = dict(OWN)
+    deepspeed.initialize(config=mine)
+    check(*given)
+    assert mine == OWN, "the script's own dictionary stays as it is"
+
+
+def test_a_configuration_is_substituted_that_is_given_as_config_params(given):
+    deepspeed.initialize(None, None, config_params=OWN)
+    check(*given)
+
+
+def test_a_configuration_is_substituted_that_is_given_as_a_path(given, tmp_path):
+    path = tmp_path / "ds.json"
+    path.write_text(json.dumps(OWN))
+    deepspeed.initialize(config=str(path))
+    check(*given)
+
+
+def test_a_configuration_is_substituted_that_stands_in_args(given, tmp_path):
+    path = tmp_path / "ds.json"
+    path.write_text(json.dumps(OWN))
+    args = SimpleNamespace(deepspeed_config=str(path), lr=1.0)
+    deepspeed.initialize(args=args)
+    check(*given)
+    assert str(path) == args.deepspeed_config, "the script's own arguments stay as they are"
+    assert given[0][0][0].deepspeed_config is None
+
+
+def test_a_second_engine_is_the_scripts_own_affair(given):
+    deepspeed.initialize(config=OWN)
+    deepspeed.initialize(config=OWN)
+    assert OWN == given[0][1][1]
+
+
+def test_without_a_configuration_deepspeed_is_asked_all_the_same(given):
+    deepspeed.initialize(model="a model")
+    assert (None, None, None) == given[0][0]
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_parameters_are_partitioned_at_the_candidates_stage_alone(monkeypatch, stage):
+    seen = {}
+
+    def init(self, module=None, config_dict_or_path=None, enabled=True):
+        seen.update(config=config_dict_or_path, enabled=enabled)
+
+    monkeypatch.setattr(deepspeed.zero.Init, "__init__", init)
+    script_deepspeed._patch_zero_init(substitution(**{"zero.stage": stage}))
+    deepspeed.zero.Init(config_dict_or_path={**OWN, "zero_optimization": {"stage": 3}})
+    assert (stage, stage == 3) == (seen["config"]["zero_optimization"]["stage"], seen["enabled"])
+
+
+def fake_module(monkeypatch, name, **content):
+    module = types.ModuleType(name)
+    vars(module).update(content)
+    monkeypatch.setitem(sys.modules, name, module)
+    return module
+
+
+def test_accelerates_and_transformers_configuration_is_the_candidates(monkeypatch):
+    class HfDeepSpeedConfig:
+        def __init__(self, config):
+            self.config = dict(config)
+
+        def set_stage_and_offload(self):
+            self.stage = self.config["zero_optimization"]["stage"]
+
+        def get_value(self, key, default=None):
+            node = self.config
+            for name in key.split("."):
+                node = node.get(name, {})
+            return node or default
+
+    class DeepSpeedPlugin:
+        def __init__(self, config):
+            self.config, self.gradient_accumulation_steps, self.zero_stage = config, 8, 1
+            self.__post_init__()
+
+        def __post_init__(self):
+            self.hf_ds_config = HfDeepSpeedConfig(self.config)
+
+        def set_mixed_precision(self, mixed_precision):
+            self.mixed_precision = mixed_precision
+
+    fake_module(monkeypatch, "accelerate.utils.deepspeed", HfDeepSpeedConfig=HfDeepSpeedConfig)
+    fake_module(monkeypatch, "accelerate.utils.dataclasses", DeepSpeedPlugin=DeepSpeedPlugin)
+    patch_accelerate(substitution(**{"zero.stage": 3, "precision.mode": "bf16"}))
+    plugin = DeepSpeedPlugin({**OWN, "zero_optimization": {"stage": 1}})
+    plugin.set_mixed_precision("fp16")
+    assert (3, 3, "none", "bf16") == (
+        plugin.hf_ds_config.stage,
+        plugin.zero_stage,
+        plugin.offload_optimizer_device,
+        plugin.mixed_precision,
+    )
+
+
+def training_arguments(monkeypatch):
+    class TrainingArguments:
+        def __init__(self, deepspeed):
+            self.deepspeed = deepspeed
+            self.per_device_train_batch_size, self.gradient_accumulation_steps = 1, 8
+            self.bf16, self.fp16 = False, True
+            self.__post_init__()
+
+        def __post_init__(self):
+            self.seen = (
+                self.per_device_train_batch_size,
+                self.gradient_accumulation_steps,
+                self.bf16,
+                self.fp16,
+            )
+
+    fake_module(monkeypatch, "transformers.training_args", TrainingArguments=TrainingArguments)
+    patch_transformers(substitution(**{"batch.micro_size": 4, "precision.mode": "bf16"}))
+    return TrainingArguments
+
+
+def test_training_arguments_agree_with_the_candidate(monkeypatch):
+    assert (4, 2, True, False) == training_arguments(monkeypatch)("ds_config.json").seen
+
+
+def test_training_arguments_without_deepspeed_stay_as_they_are(monkeypatch):
+    monkeypatch.delenv("ACCELERATE_USE_DEEPSPEED", raising=False)
+    assert (1, 8, False, True) == training_arguments(monkeypatch)(None).seen
+
+
+def test_lightnings_own_strategy_takes_the_candidates_stage_and_no_accumulation():
+    module = pytest.importorskip("lightning.pytorch.strategies.deepspeed")
+    before = module.DeepSpeedStrategy.__init__
+    try:
+        patch_lightning(substitution(**{"zero.stage": 3, "offload.optimizer": "cpu"}))
+        strategy = module.DeepSpeedStrategy(stage=2, logging_batch_size_per_gpu=1)
+    finally:
+        module.DeepSpeedStrategy.__init__ = before
+    assert 3 == strategy.config["zero_optimization"]["stage"]
+    assert "cpu" == strategy.config["zero_optimization"]["offload_optimizer"]["device"]
+    assert "gradient_accumulation_steps" not in strategy.config
+
+
+def test_as_it_is_nothing_is_substituted_but_what_was_given_is_kept():
+    own = {**OWN, "steps_per_print": float("inf")}
+    made = substitution(as_it_is=True, **{"zero.stage": 3})
+    assert own == made(own)
+    assert OWN == made.outermost, "JSON has no infinity"
+
+
+def test_a_module_is_told_of_when_it_is_imported_and_not_before(tmp_path, monkeypatch):
+    (tmp_path / "imported_later.py").write_text("value = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = []
+    when_imported("imported_later", lambda module: seen.append(module.value))
+    assert seen == []
+    import imported_later
+
+    assert [1] == seen
+    assert imported_later.__spec__.loader is imported_later.__loader__
+    sys.modules.pop("imported_later")
