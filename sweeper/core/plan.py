@@ -117,6 +117,8 @@ def specification(settings: Settings, machine: Machine) -> TrialSpec:
         cuda_allocator=settings.launch.cuda_allocator,
         ops=ops_needed(settings),
         beaten_step_seconds=settings.measure.beaten_seconds,
+        batch_target=settings.model.get("_batch_"),
+        loss_target=settings.model.get("_loss_"),
     )
 
 

@@ -14,6 +14,7 @@ class TrialSpec:
     """Lengths are in tokens, sizes in samples or bytes, ``ops`` are DeepSpeed builder names.
 
     A trial whose optimizer steps surely take longer than ``beaten_step_seconds`` ends early.
+    ``batch_target`` and ``loss_target`` name functions of the user's own.
     """
 
     ds_config: dict[str, Any]
@@ -52,6 +53,8 @@ class TrialSpec:
     cuda_allocator: str | None
     ops: tuple[str, ...]
     beaten_step_seconds: float | None = None
+    batch_target: str | None = None
+    loss_target: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"schema_version": SPEC_SCHEMA, **asdict(self)}

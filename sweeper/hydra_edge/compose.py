@@ -12,8 +12,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sweeper import hf_config
 from sweeper.core.objective import Objective, objective_from_mapping
-from sweeper.core.settings import FREE_GROUPS, Settings, settings_from_mapping, with_values
+from sweeper.core.settings import (
+    FREE_GROUPS,
+    HUGGING_FACE,
+    Settings,
+    settings_from_mapping,
+    with_values,
+)
 from sweeper.errors import UsageError
 from sweeper.factory_signature import check_model_arguments
 from sweeper.places import conf_dir
@@ -33,6 +40,10 @@ def settings_of(config: DictConfig) -> Settings:
         raise UsageError(str(error).splitlines()[0]) from error
     settings = settings_from_mapping(values)
     check_model_arguments(settings.model_target, settings.model_arguments)
+    if settings.model_target == HUGGING_FACE:
+        hf_config.check_architecture(
+            settings.model_arguments, sequence_length=settings.workload.sequence_length
+        )
     return settings
 
 
@@ -56,8 +67,11 @@ def no_model(what: str) -> str:
 
 
 def options(group: str) -> list[str]:
-    """The names of our own configurations in a group."""
-    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+    """The names of our own configurations in a group, ``hf/bert-base`` among the models'."""
+    folder = conf_dir() / group
+    return sorted(
+        path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")
+    )
 
 
 class Composer:

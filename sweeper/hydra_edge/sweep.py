@@ -37,6 +37,7 @@ from sweeper.hydra_edge.planner import Planner
 from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished
 from sweeper.hydra_edge.sampling import open_sampler
 from sweeper.hydra_edge.study_file import resolved, write_study
+from sweeper.run.dry_run import check_model
 from sweeper.run.exclusive import what_disturbs
 from sweeper.run.finalists import run_contest
 from sweeper.run.launch import devices_of
@@ -287,11 +288,13 @@ def _check_every_choice(
     Returns the ops that trials of the space may need.
     """
     ops = dict.fromkeys(ops_needed(settings))
+    check_model(settings)
     for name, domain in space.parameters.items():
         points = domain.points() if isinstance(domain, Choice) else (domain.points() or ())[:1]
         for value in points or ():
             composed = composer.settings(as_overrides({**baseline, name: value}))
             ops |= dict.fromkeys(ops_needed(composed))
+            check_model(composed)
     return tuple(ops)
 
 
