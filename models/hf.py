@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 import transformers
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
+from transformers import masking_utils
 from transformers.initialization import no_init_weights
 
 from .bert import split_masked
@@ -68,7 +70,9 @@ class HuggingFaceModel(nn.Module):
         else:
             inputs, labels = split_next_token(batch)
         written = {"decoder_input_ids": inputs} if self.task == "seq2seq" else {}
-        return mean_loss(self.model(input_ids=inputs, **written).logits, labels)
+        with _one_sequence_a_sample() if is_fake(batch) else contextlib.nullcontext():
+            logits = self.model(input_ids=inputs, **written).logits
+        return mean_loss(logits, labels)
 
     def make_batch(self, *, samples: int, length: int, generator: torch.Generator) -> Any:
         """Images and their classes; each class has its image, so that a training that works shows."""
@@ -145,6 +149,17 @@ class HuggingFaceModel(nn.Module):
                     else:
                         owner._init_weights(module)
         torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def _one_sequence_a_sample() -> Iterator[None]:
+    """On tensors without values transformers cannot see it, and would build masks that no training has."""
+    original = masking_utils.find_packed_sequence_indices
+    masking_utils.find_packed_sequence_indices = lambda position_ids: None
+    try:
+        yield
+    finally:
+        masking_utils.find_packed_sequence_indices = original
 
 
 _Drawn = tuple[list[tuple[nn.Module, Any]], list[nn.Parameter]]

@@ -59,6 +59,15 @@ def check_architecture(arguments: Mapping[str, Any], *, sequence_length: int) ->
         )
 
 
+def located(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """With the place of a config that is a path, so that a trial can be run again from elsewhere."""
+    return {**arguments, "config": _place(str(arguments["config"]))}
+
+
+def _place(config: str) -> str:
+    return config if config in shapes() else str(Path(config).absolute())
+
+
 def shapes() -> list[str]:
     """The names of those that we bring."""
     return sorted(path.stem for path in (models_dir() / "hf_shapes").glob("*.json"))

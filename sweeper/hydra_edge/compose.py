@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -44,6 +45,7 @@ def settings_of(config: DictConfig) -> Settings:
         hf_config.check_architecture(
             settings.model_arguments, sequence_length=settings.workload.sequence_length
         )
+        settings = replace(settings, model=hf_config.located(settings.model))
     return settings
 
 

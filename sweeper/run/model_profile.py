@@ -35,6 +35,9 @@ def model_profile(settings: Settings) -> ModelProfile | None:
 
 def profile_of(settings: Settings) -> Profiled:
     """Of the settings' model, with the batches and the loss that it is trained with."""
+    if settings.model_target == HUGGING_FACE and settings.model.get("lora_rank"):
+        reason = "the memory model does not know frozen parameters (model.lora_rank)"
+        return Profiled(profile=None, reason=reason)
     return profiled(
         settings.model_target,
         settings.model_arguments,

@@ -184,6 +184,14 @@ def test_a_knob_is_part_of_the_candidate_only_where_it_acts(knob, value, acting,
     [
         ("degrees-fill-the-ranks", {"parallel.tensor": 2}),
         ("degrees-divide-the-model", {"parallel.tensor": 4, "hardware.ranks": 4}),
+        (
+            "hugging-face-models-are-whole",
+            {
+                "model": {"_target_": "sweeper.models.hf.build", "config": "gpt2"},
+                "parallel.tensor": 2,
+                "hardware.ranks": 2,
+            },
+        ),
         ("experts-need-a-mixture", {"parallel.expert": 2, "hardware.ranks": 2}),
         (
             "pipeline-below-stage-2",
