@@ -16,13 +16,26 @@ _PRESETS = "sweeper.models."
 
 
 def check_model(settings: Settings) -> None:
-    """Raises UsageError with what is wrong with the factory, its batches or its loss.
+    """Raises UsageError with what is wrong with the factory, its batches or its loss."""
+    tried = _of(settings)
+    if tried["mistake"] is not None:
+        line = "docs/models-factory.md says what is asked of a factory"
+        raise UsageError(f"{tried['mistake']}; {line}")
 
-    Our own models are known to be right.
-    """
+
+def groups_that_do_nothing(settings: Settings) -> dict[str, str]:
+    """Groups of settings that the model, which has been checked, cannot take; and why."""
+    if _of(settings)["recomputes"]:
+        return {}
+    lacks = "neither checkpoint_every nor gradient_checkpointing_enable"
+    return {"checkpointing": f"{settings.model_target} has {lacks}"}
+
+
+def _of(settings: Settings) -> Mapping[str, Any]:
+    """Our own models are known to be right."""
     model = settings.model
     if settings.model_target.startswith(_PRESETS) and not {"_batch_", "_loss_"} & set(model):
-        return
+        return {"mistake": None, "recomputes": True}
     request = {
         "target": settings.model_target,
         "arguments": settings.model_arguments,
@@ -30,16 +43,13 @@ def check_model(settings: Settings) -> None:
         "loss": model.get("_loss_"),
         "length": settings.workload.sequence_length,
     }
-    mistake = _mistake(json.dumps(request, sort_keys=True, default=str))
-    if mistake is not None:
-        raise UsageError(f"{mistake}; docs/models-factory.md says what is asked of a factory")
+    return _tried(json.dumps(request, sort_keys=True, default=str))
 
 
 @functools.lru_cache(maxsize=64)
-def _mistake(request: str) -> str | None:
+def _tried(request: str) -> Mapping[str, Any]:
     asked: Mapping[str, Any] = json.loads(request)
     answer = ask("sweeper.worker.dry_run", asked, timeout_seconds=TIMEOUT_SECONDS)
     if answer.document is None:
-        return f"model._target_={asked['target']} could not be tried: {answer.reason}"
-    mistake: str | None = answer.document["mistake"]
-    return mistake
+        return {"mistake": f"model._target_={asked['target']} could not be tried: {answer.reason}"}
+    return answer.document

@@ -212,6 +212,14 @@ class Recomputed(nn.Module):
         return output
 
 
+_RECOMPUTES = ("checkpoint_every", "gradient_checkpointing_enable")
+
+
+def can_recompute(model: Any) -> bool:
+    """Whether activation checkpointing can be switched on in the model."""
+    return any(hasattr(model, name) for name in _RECOMPUTES)
+
+
 def recompute(model: Any, layout: Layout) -> None:
     """Switches activation checkpointing on in the model, where it is asked for."""
     every, on_cpu = layout.checkpoint_every_nth_block, layout.checkpoint_on_cpu
@@ -224,8 +232,8 @@ def recompute(model: Any, layout: Layout) -> None:
         _recompute_hugging_face(model, every, on_cpu)
     else:
         raise UnsupportedHere(
-            f"checkpointing.every_nth_block={every} needs a model with checkpoint_every or"
-            f" gradient_checkpointing_enable, and {type(model)} is none"
+            f"checkpointing.every_nth_block={every} needs a model with {' or '.join(_RECOMPUTES)},"
+            f" and {type(model)} is none"
         )
 
 

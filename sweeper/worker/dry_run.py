@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sweeper.core.folder import read_json, write_json
-from sweeper.worker.building import function_named
+from sweeper.worker.building import can_recompute, function_named
 from sweeper.worker.feed import NoTokens, batch_maker, loss_in, output_of
 from sweeper.worker.model_profile import fake_batch
 
@@ -30,25 +30,23 @@ class Mistake(Exception):
         self.sure = sure
 
 
-def mistake(
+def dry_run(
     target: str, arguments: dict[str, Any], batch: str | None, loss: str | None, length: int
-) -> str | None:
-    """The line; None where a step can be taken."""
+) -> dict[str, Any]:
+    """The ``mistake``, None where a step can be taken; and whether the model ``recomputes``."""
     check = partial(_check, target, arguments, batch, loss, length)
     try:
         with FakeTensorMode():
-            check(fake_batch_of)
+            model = check(fake_batch_of)
     except Mistake as found:
         if found.sure:
-            return str(found)
-    else:
-        return None
-    # Code that looks at values fails on fake tensors, and is right all the same.
-    try:
-        check(real_batch_of)
-    except Mistake as found:
-        return str(found)
-    return None
+            return {"mistake": str(found)}
+        # Code that looks at values fails on fake tensors, and is right all the same.
+        try:
+            model = check(real_batch_of)
+        except Mistake as found:
+            return {"mistake": str(found)}
+    return {"mistake": None, "recomputes": can_recompute(model)}
 
 
 def fake_batch_of(make_batch: Any, length: int) -> Any:
@@ -69,7 +67,7 @@ def _check(
     loss: str | None,
     length: int,
     batch_of: Callable[[Any, int], Any],
-) -> None:
+) -> nn.Module:
     build = _named(target, "_target_")
     make_batch = batch and _named(batch, "_batch_")
     loss_function = loss and _named(loss, "_loss_")
@@ -96,6 +94,7 @@ def _check(
         found.backward()
     if all(parameter.grad is None for parameter in model.parameters()):
         raise Mistake("the loss reaches no parameter of the model: none has a gradient")
+    return model
 
 
 def _named(target: str, key: str) -> Any:
@@ -158,4 +157,4 @@ def _what(value: Any) -> str:
 
 if __name__ == "__main__":
     request = read_json(Path(sys.argv[1])) or {}
-    write_json(Path(sys.argv[2]), {"mistake": mistake(**request)})
+    write_json(Path(sys.argv[2]), dry_run(**request))

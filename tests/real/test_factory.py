@@ -9,17 +9,19 @@ from pathlib import Path
 import pytest
 
 from sweeper.core.folder import StudyFolder
-from sweeper.core.outcome import Measured, reason_of
+from sweeper.core.outcome import measurement_of, reason_of
 from tests.support import ROOT, environment
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 QUICK = (
     "space=none",
     "batch.micro_size=choice(1,4)",
+    "checkpointing=choice(none,full)",
     "hydra.sweeper.n_trials=2",
     "hydra.sweeper.finalists=0",
-    "measure=quick",
-    "measure.max_seconds=1",
+    "measure.max_warmup_steps=1",
+    "measure.max_steps=3",
+    "measure.breakdown_steps=0",
     "hydra.sweep.dir=study",
 )
 
@@ -39,9 +41,12 @@ def test_an_example_can_be_tuned_as_it_is(tmp_path, example):
         check=False,
     )
     assert 0 == finished.returncode, finished.stderr
+    left_out = "checkpointing is not searched: my_package.build has neither" in finished.stderr
+    assert (example == "factory") == left_out
     trials = StudyFolder(tmp_path / example / "study").read_trials()
     losses = []
     for trial in trials:
-        assert isinstance(trial.outcome, Measured), reason_of(trial.outcome)
-        losses.append(trial.outcome.measurement.losses[:3])
+        measurement = measurement_of(trial.outcome)
+        assert measurement is not None, reason_of(trial.outcome)
+        losses.append(measurement.losses[:3])
     assert pytest.approx(losses[0], rel=1e-3) == losses[1]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sweeper.core.folder import StudyFolder, TrialFolder
-from sweeper.core.outcome import Measured, reason_of
+from sweeper.core.outcome import Measured, measurement_of, reason_of
 from sweeper.core.plan import plan
 from sweeper.core.settings import HUGGING_FACE
 from sweeper.run.ops import ensure_ops
@@ -30,11 +30,8 @@ SMALL_T5 = {"d_model": 32, "d_ff": 64, "num_heads": 4, "d_kv": 8, "num_layers": 
 ARCHITECTURES = {
     "gpt2": {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 64, "vocab_size": 256},
     "llama": KEYS,
-    "mistral": {**KEYS, "sliding_window": 16},
     "qwen2": KEYS,
-    "qwen3": KEYS,
     "gemma": KEYS,
-    "gpt_neox": GROUPED,
     "opt": {**GROUPED, "ffn_dim": 64, "word_embed_proj_dim": 32},
     "bert": GROUPED,
     "roberta": {**GROUPED, "max_position_embeddings": 66, "pad_token_id": 1},
@@ -43,7 +40,6 @@ ARCHITECTURES = {
 }
 NAMES = {
     "gpt2": "GPT2LMHeadModel",
-    "gpt_neox": "GPTNeoXForCausalLM",
     "opt": "OPTForCausalLM",
     "bert": "BertForMaskedLM",
     "roberta": "RobertaForMaskedLM",
@@ -58,8 +54,9 @@ TWO_TRIALS = (
     "hydra.sweeper.finalists=0",
     "workload.sequence_length=16",
     "checkpointing=full",
-    "measure=quick",
-    "measure.max_seconds=1",
+    "measure.max_warmup_steps=1",
+    "measure.max_steps=3",
+    "measure.breakdown_steps=0",
     "hydra.sweep.dir=study",
 )
 
@@ -98,12 +95,10 @@ def test_an_architecture_is_tuned_by_its_config_and_trains_the_same_at_stage_3(m
     assert 0 == finished.returncode, finished.stderr
     trials = StudyFolder(folder / "study").read_trials()
     assert {0, 3} == {trial.settings["zero.stage"] for trial in trials}
-    first, second = (trial.outcome for trial in trials)
-    assert isinstance(first, Measured), reason_of(first)
-    assert isinstance(second, Measured), reason_of(second)
-    losses = first.measurement.losses[:3]
-    assert pytest.approx(losses, rel=1e-4) == second.measurement.losses[:3]
-    assert losses[-1] < losses[0]
+    first, second = (measurement_of(trial.outcome) for trial in trials)
+    assert first is not None, reason_of(trials[0].outcome)
+    assert second is not None, reason_of(trials[1].outcome)  # perhaps clearly beaten
+    assert pytest.approx(first.losses[:3], rel=1e-4) == second.losses[:3]
     assert (folder / "study" / "best" / "ds_config.json").is_file()
 
 

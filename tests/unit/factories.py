@@ -33,6 +33,11 @@ class WithoutVocabulary(nn.Module):
         return x.mean()
 
 
+class Recomputed(LooksAtValues):
+    checkpoint_every = 0
+    checkpoint_on_cpu = False
+
+
 class Output:
     def __init__(self, loss: Tensor) -> None:
         self.loss = loss

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeper.worker.dry_run import mistake
+from sweeper.worker.dry_run import dry_run
 
 WRONG = [
     # (factory, arguments, batch, loss, said)
@@ -34,16 +34,21 @@ RIGHT = [
 
 def tried(target, arguments, batch, loss):
     names = [n and n.replace("f.", "tests.unit.factories.") for n in (target, batch, loss)]
-    return mistake(names[0], arguments, names[1], names[2], length=8)
+    return dry_run(names[0], arguments, names[1], names[2], length=8)
 
 
 @pytest.mark.parametrize(("target", "arguments", "batch", "loss", "said"), WRONG)
 def test_a_mistake_is_one_line(target, arguments, batch, loss, said):
-    line = tried(target, arguments, batch, loss)
+    line = tried(target, arguments, batch, loss)["mistake"]
     assert said in line
     assert 1 == len(line.splitlines())
 
 
 @pytest.mark.parametrize(("target", "arguments", "batch", "loss"), RIGHT)
 def test_what_can_take_a_step_has_none(target, arguments, batch, loss):
-    assert tried(target, arguments, batch, loss) is None
+    assert tried(target, arguments, batch, loss)["mistake"] is None
+
+
+@pytest.mark.parametrize(("target", "recomputes"), [("f.InDict", False), ("f.Recomputed", True)])
+def test_whether_checkpointing_can_be_switched_on_is_found_out(target, recomputes):
+    assert recomputes == tried(target, {}, None, None)["recomputes"]
