@@ -270,8 +270,10 @@ def build(
     path = shape_file(config)
     document = json.loads(path.read_text(encoding="utf-8"))
     task = task or _task_of(document)
+    # Code of the architecture's own lies beside its config.json.
+    place = path.parent if path.name == "config.json" else path
     settings: Any = transformers.AutoConfig.from_pretrained(
-        str(path), trust_remote_code=trust_remote_code
+        str(place), trust_remote_code=trust_remote_code
     )
     for name, value in (override or {}).items():
         if not hasattr(settings, name):

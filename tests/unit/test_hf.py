@@ -204,13 +204,47 @@ def test_a_config_that_cannot_be_trained_is_one_line(tmp_path, document, argumen
         hf_config.check_architecture({"config": str(path), **arguments}, sequence_length=8)
 
 
-def test_code_of_the_architecture_is_run_only_where_it_is_trusted(tmp_path):
+def test_code_of_the_architecture_is_run_where_it_is_trusted(tmp_path, monkeypatch):
+    cache = str(tmp_path / "cache")  # where transformers copies it
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", cache)
     path = tmp_path / "config.json"
-    document = {"model_type": "own", "architectures": ["OwnForCausalLM"], "auto_map": {"A": "b.C"}}
+    code = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+    document = {"model_type": "own", "architectures": ["OwnForCausalLM"], "auto_map": code}
     path.write_text(json.dumps(document))
-    hf_config.check_architecture(
-        {"config": str(path), "trust_remote_code": True}, sequence_length=8
-    )
+    (tmp_path / "own.py").write_text(OWN)
+    arguments = {"config": str(path), "trust_remote_code": True, "attention": "eager"}
+    hf_config.check_architecture(arguments, sequence_length=8)
+    model = hf.build(**arguments)
+    assert "OwnForCausalLM" == type(model.model).__name__
+    model.draw_weights(1, contextlib.nullcontext)
+    assert bool(loss_of(model, batch_of(model)).isfinite())
+    assert model.flops_per_sample(32) is None
+
+
+OWN = """\
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
+
+class OwnConfig(PretrainedConfig):
+    model_type = "own"
+
+    def __init__(self, vocab_size=64, **more):
+        super().__init__(**more)
+        self.vocab_size = vocab_size
+
+class OwnForCausalLM(PreTrainedModel):
+    config_class = OwnConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.table = nn.Embedding(config.vocab_size, 16)
+        self.head = nn.Linear(16, config.vocab_size)
+        self.post_init()
+
+    def forward(self, input_ids):
+        return CausalLMOutput(logits=self.head(self.table(input_ids)))
+"""
 
 
 @pytest.mark.parametrize(
