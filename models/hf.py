@@ -56,7 +56,7 @@ class HuggingFaceModel(nn.Module):
         self.task = task
         config = model.config
         self._config = config
-        self._image: Tensor | None = None
+        self._images: Tensor | None = None
         self.vocab_size: int | None = getattr(config, "vocab_size", None)
         self.max_positions = None if task == "image" else max_positions(config.to_dict())
 
@@ -76,14 +76,12 @@ class HuggingFaceModel(nn.Module):
 
     def make_batch(self, *, samples: int, length: int, generator: torch.Generator) -> Any:
         """Images and their classes; each class has its image, so that a training that works shows."""
-        if self._image is None:
-            size = self._config.image_size
-            height, width = (size, size) if isinstance(size, int) else size
-            shape = (_DISTINCT_IMAGES, self._config.num_channels, height, width)
-            self._image = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        if self._images is None:
+            shape = (_DISTINCT_IMAGES, self._config.num_channels, *_sides(self._config.image_size))
+            self._images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         classes = torch.randint(0, self._config.num_labels, (samples,), generator=generator)
         contrast = 0.5 + torch.rand((samples, 1, 1, 1), generator=generator)
-        return self._image[classes % _DISTINCT_IMAGES] * contrast, classes
+        return self._images[classes % _DISTINCT_IMAGES] * contrast, classes
 
     @property
     def makes_batches(self) -> bool:
@@ -93,16 +91,9 @@ class HuggingFaceModel(nn.Module):
     def tokens_per_sample(self, length: int) -> int:
         """What the model computes on: an image's patches, or what is read and what is written."""
         if self.task == "image":
-            size, patch = self._config.image_size, self._config.patch_size
-            sides = [
-                s // p
-                for s, p in zip(
-                    (size, size) if isinstance(size, int) else size,
-                    (patch, patch) if isinstance(patch, int) else patch,
-                    strict=True,
-                )
-            ]
-            return sides[0] * sides[1]
+            height, width = _sides(self._config.image_size)
+            patch_height, patch_width = _sides(self._config.patch_size)
+            return (height // patch_height) * (width // patch_width)
         return 2 * length if self.task == "seq2seq" else length
 
     def flops_per_sample(self, length: int) -> float | None:
@@ -215,6 +206,11 @@ def _multiplied(model: Any) -> list[tuple[str, nn.Parameter]]:
         for parameter in module.parameters()
     }
     return [(n, p) for n, p in model.named_parameters() if p not in tables or p in kept]
+
+
+def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width; a square has one size."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def _numel(parameter: nn.Parameter) -> int:
