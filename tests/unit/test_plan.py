@@ -270,3 +270,10 @@ def test_every_rule_has_an_id_of_its_own_and_a_source():
     rules = [*FORBIDDEN, *IGNORED, *NEEDS]
     assert len(rules) == len({rule.id for rule in rules})
     assert all(rule.source.startswith(("run: ", "source: ")) for rule in rules)
+
+
+@pytest.mark.parametrize(("dropout", "said"), [(False, "off"), (True, "as its config says")])
+def test_what_an_architecture_has_fixed_is_said(dropout, said):
+    model = {"_target_": "sweeper.models.hf.build", "config": "gpt2", "dropout": dropout}
+    planned = plan(nano(model={**model, "attention": "eager"}), MACHINE)
+    assert planned.notes == (f"every candidate has attention eager and dropout {said}",)
