@@ -48,6 +48,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
     arguments = sys.argv[1:]
+    # ``python -m`` has it: a model's factory may be in a file beside the user.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         if arguments and _is_verb(arguments[0]):
             _verb(arguments[0], arguments[1:])

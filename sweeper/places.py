@@ -15,6 +15,12 @@ def import_root() -> Path:
     return _PACKAGE.parent
 
 
+def search_path() -> str:
+    """PYTHONPATH of a child: this package's, the user's, and the folder that the user types in."""
+    places = [str(import_root()), os.environ.get("PYTHONPATH", ""), str(Path.cwd())]
+    return os.pathsep.join(filter(None, places))
+
+
 def conf_dir() -> Path:
     """The Hydra configurations."""
     return _inside_or_beside("conf", "config.yaml")

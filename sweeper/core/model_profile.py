@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-PROFILE_SCHEMA = 5
+PROFILE_SCHEMA = 6
 
 # How settings call a precision -> the mode that was traced: fp16 has the shapes and widths of bf16.
 TRACED_MODES = ("fp32", "bf16", "autocast_bf16")
@@ -15,15 +15,16 @@ _TRACED_AS = {"fp16": "bf16"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """Bytes for B samples of T tokens: constant + B * (per_token * T + per_token_pair * T * T)."""
+    """Bytes for B samples of T tokens: constant + B * (per_sample + per_token * T + per_token_pair * T * T)."""
 
     constant: float
     per_token: float
     per_token_pair: float
+    per_sample: float = 0.0
 
     def bytes(self, samples: int, tokens: float) -> float:
-        per_sample = self.per_token * tokens + self.per_token_pair * tokens * tokens
-        return max(self.constant + samples * per_sample, 0.0)
+        growing = self.per_token * tokens + self.per_token_pair * tokens * tokens
+        return max(self.constant + samples * (self.per_sample + growing), 0.0)
 
 
 NOTHING = Extent(constant=0.0, per_token=0.0, per_token_pair=0.0)

@@ -10,7 +10,7 @@ from sweeper.core.machine import Machine
 from sweeper.core.outcome import Infeasible, Unsupported
 from sweeper.core.rules import FORBIDDEN, IGNORED, NEEDS, OWN_VALUES
 from sweeper.core.script import ScriptSpec
-from sweeper.core.settings import ScriptSettings, Settings, with_values
+from sweeper.core.settings import HUGGING_FACE, ScriptSettings, Settings, with_values
 from sweeper.core.spec import TrialSpec
 
 # Settings that change how a trial is started and how long we wait, not what is trained.
@@ -37,7 +37,7 @@ class Plan:
 
 def plan(settings: Settings, machine: Machine) -> Plan:
     """Takes out what does not act, then judges by the rules; starts nothing."""
-    acting, notes = settings, [*unknown_top_level_keys(settings)]
+    acting, notes = settings, [*unknown_top_level_keys(settings), *_what_is_fixed(settings)]
     for ignored in (*OWN_VALUES, *IGNORED):
         acting, said = ignored.without(acting)
         notes.extend(said)
@@ -48,6 +48,15 @@ def plan(settings: Settings, machine: Machine) -> Plan:
         notes=tuple(notes),
         ready=_refusal(acting, machine) or specification(acting, machine),
     )
+
+
+def _what_is_fixed(settings: Settings) -> tuple[str, ...]:
+    """Of an architecture that has it otherwise in its config, or leaves it to its library."""
+    if settings.model_target != HUGGING_FACE:
+        return ()
+    dropout = "as its config says" if settings.model.get("dropout") else "off"
+    attention = settings.model.get("attention", "sdpa")
+    return (f"every candidate has attention {attention} and dropout {dropout}",)
 
 
 def acts(settings: Settings, name: str) -> bool:
@@ -120,6 +129,8 @@ def specification(settings: Settings, machine: Machine) -> TrialSpec:
         cuda_allocator=settings.launch.cuda_allocator,
         ops=ops_needed(settings),
         beaten_step_seconds=settings.measure.beaten_seconds,
+        batch_target=settings.model.get("_batch_"),
+        loss_target=settings.model.get("_loss_"),
         script=_script(settings.script),
     )
 

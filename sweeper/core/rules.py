@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeper.core.machine import Machine
-from sweeper.core.settings import Scalar, Settings, setting_names, with_values
+from sweeper.core.settings import HUGGING_FACE, Scalar, Settings, setting_names, with_values
 
 
 def _always_one(_: Settings) -> float:
@@ -295,6 +295,18 @@ FORBIDDEN: tuple[Forbidden, ...] = (
         applies=lambda s: _undivided(s) is not None,
         reason=lambda s: str(_undivided(s)),
         source="source: heads, experts and tokens are split evenly",
+    ),
+    Forbidden(
+        id="hugging-face-models-are-whole",
+        applies=lambda s: (
+            s.model_target == HUGGING_FACE
+            and max(s.parallel.tensor, s.parallel.pipeline, s.parallel.sequence) > 1
+        ),
+        reason=lambda s: (
+            "a Hugging Face architecture is trained data-parallel here: parallel.tensor, pipeline and"
+            " sequence must be 1"
+        ),
+        source="source: models/hf.py names neither a pipeline's parts nor what attention shares",
     ),
     Forbidden(
         id="experts-need-a-mixture",

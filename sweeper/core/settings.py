@@ -18,6 +18,9 @@ from sweeper.errors import UsageError
 Scalar: TypeAlias = str | int | float | bool | None
 _T = TypeVar("_T")
 FREE_GROUPS = ("model", "ds")  # what is in them is not ours to name
+HUGGING_FACE = "sweeper.models.hf.build"  # the factory of an architecture by its config
+# Of a model: its factory, the functions that make its batches and its loss, and what it is called
+_NO_ARGUMENTS = ("_target_", "_batch_", "_loss_", "name")
 
 
 def setting(help: str, *, choices: tuple[Scalar, ...] = (), minimum: float | None = None) -> Any:
@@ -298,7 +301,7 @@ class ScriptSettings:
 class Settings:
     """Everything that decides what a trial does.
 
-    ``model`` names a factory and its arguments; ``ds`` holds raw DeepSpeed keys, which win over ours.
+    ``model`` names a factory and its arguments, and may name a ``_batch_`` and a ``_loss_``; ``ds`` holds raw DeepSpeed keys, which win over ours.
     """
 
     model: dict[str, Any]
@@ -335,7 +338,7 @@ class Settings:
 
     @property
     def model_arguments(self) -> dict[str, Any]:
-        return {k: v for k, v in self.model.items() if k not in ("_target_", "name")}
+        return {k: v for k, v in self.model.items() if k not in _NO_ARGUMENTS}
 
     def flat(self) -> dict[str, Any]:
         """Every setting under its dotted name, as it is typed: ``{"zero.stage": 2, ...}``."""

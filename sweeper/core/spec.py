@@ -15,8 +15,9 @@ SPEC_SCHEMA = 2
 class TrialSpec:
     """Lengths are in tokens, sizes in samples or bytes, ``ops`` are DeepSpeed builder names.
 
-    A trial whose optimizer steps surely take longer than ``beaten_step_seconds`` ends early. With a
-    ``script`` that trains, the model and its batches are the script's.
+    A trial whose optimizer steps surely take longer than ``beaten_step_seconds`` ends early.
+    ``batch_target`` and ``loss_target`` name functions of the user's own; with a ``script`` that trains,
+    the model and its batches are the script's.
     """
 
     ds_config: dict[str, Any]
@@ -56,6 +57,8 @@ class TrialSpec:
     ops: tuple[str, ...]
     beaten_step_seconds: float | None = None
     script: ScriptSpec | None = None
+    batch_target: str | None = None
+    loss_target: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {"schema_version": SPEC_SCHEMA, **asdict(self)}

@@ -15,6 +15,7 @@ from sweeper.errors import SweeperError
 from sweeper.hydra_edge.compose import settings_of
 from sweeper.hydra_edge.job import Throughput, run_trial
 from sweeper.places import conf_dir
+from sweeper.run.dry_run import check_model
 from sweeper.run.machine import quick_look
 from sweeper.terminal import Terminal, exit_with
 
@@ -27,8 +28,10 @@ def app(config: DictConfig) -> Throughput:
     folder = TrialFolder(Path(job.runtime.output_dir))
     pending = read_json(folder.pending) or {}
     try:
+        settings = settings_of(config)
+        check_model(settings)  # in a plain grid, where nothing else has
         trial = run_trial(
-            settings_of(config),
+            settings,
             machine=quick_look(),
             number=0 if OmegaConf.is_missing(job.job, "num") else int(job.job.num),
             point=pending.get("point", {}),

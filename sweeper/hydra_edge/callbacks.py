@@ -15,6 +15,7 @@ from sweeper.core.outcome import Measured
 from sweeper.errors import NothingMeasured, SweeperError, UsageError
 from sweeper.hydra_edge.compose import no_model, settings_of
 from sweeper.hydra_edge.job import Throughput
+from sweeper.run.dry_run import check_model
 from sweeper.terminal import Terminal, exit_with
 
 
@@ -23,7 +24,7 @@ class StudyCallback(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         try:
-            settings_of(config)
+            check_model(settings_of(config))
         except SweeperError as error:
             exit_with(error)
 

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -13,8 +14,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sweeper import hf_config
 from sweeper.core.objective import Objective, objective_from_mapping
-from sweeper.core.settings import FREE_GROUPS, Settings, settings_from_mapping, with_values
+from sweeper.core.settings import (
+    FREE_GROUPS,
+    HUGGING_FACE,
+    Settings,
+    settings_from_mapping,
+    with_values,
+)
 from sweeper.errors import UsageError
 from sweeper.factory_signature import check_model_arguments
 from sweeper.places import conf_dir
@@ -33,8 +41,14 @@ def settings_of(config: DictConfig) -> Settings:
     except OmegaConfBaseException as error:
         raise UsageError(str(error).splitlines()[0]) from error
     settings = settings_from_mapping(values)
-    if not settings.is_script:
-        check_model_arguments(settings.model_target, settings.model_arguments)
+    if settings.is_script:
+        return settings
+    check_model_arguments(settings.model_target, settings.model_arguments)
+    if settings.model_target == HUGGING_FACE:
+        hf_config.check_architecture(
+            settings.model_arguments, sequence_length=settings.workload.sequence_length
+        )
+        settings = replace(settings, model=hf_config.located(settings.model))
     return settings
 
 
@@ -58,8 +72,11 @@ def no_model(what: str) -> str:
 
 
 def options(group: str) -> list[str]:
-    """The names of our own configurations in a group."""
-    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+    """The names of our own configurations in a group, ``hf/bert-base`` among the models'."""
+    folder = conf_dir() / group
+    return sorted(
+        path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")
+    )
 
 
 class Composer:

@@ -26,7 +26,7 @@ from sweeper.hydra_edge.messages import EXPECTED, usage_error
 from sweeper.hydra_edge.schema import register
 from sweeper.places import conf_dir
 from sweeper.run.machine import device_count, quick_look, thorough_look
-from sweeper.run.model_profile import Profiled, profiled
+from sweeper.run.model_profile import Profiled, profile_of
 
 _ON_CUDA = "hardware=cuda"
 _HARDWARE = ("hardware", "hardware.accelerator")
@@ -68,7 +68,7 @@ def explain(arguments: Sequence[str]) -> Explanation:
     settings = compose(arguments)
     look = _looker(settings)
     planned = plan(settings, look(settings))
-    found = profiled(settings.model_target, settings.model_arguments)
+    found = profile_of(settings)
     profile = found.profile
     allowed = not isinstance(planned.ready, Infeasible)
     memory = _memory(planned.settings, look, profile) if profile and allowed else None

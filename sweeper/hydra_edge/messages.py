@@ -8,14 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from sweeper.core.settings import setting_names, unknown_setting
 from sweeper.errors import SweeperError, UsageError
 from sweeper.hydra_edge.compose import no_model, options
 from sweeper.hydra_edge.schema import OptunaSweeperConf
-from sweeper.places import conf_dir
 
 EXPECTED = (HydraException, OmegaConfBaseException)
 
@@ -46,8 +44,10 @@ def usage_error(error: Exception, arguments: Sequence[str]) -> SweeperError:
 
 
 def _missing(error: MissingConfigException, text: str) -> str:
-    named = error.missing_cfg_file or ""
-    group, _, option = str(named).rpartition("/")
+    named = str(error.missing_cfg_file or "")
+    group, _, option = named.rpartition("/")
+    if named.startswith("model/"):  # hf/bert-base is one of its options
+        group, _, option = named.partition("/")
     allowed = options(group) or sorted(error.options or ())
     if not group or not allowed:
         return " ".join(text.split())
@@ -100,8 +100,6 @@ def _unknown(key: str, arguments: Sequence[str]) -> str:
     if key == "model":
         close = _closest(value, options("model"))
         return f"{typed}: a model is added to the configuration; type +model={close}"
-    if key.startswith("model."):
-        return _unknown_model_argument(key, typed, arguments)
     if key == "space":
         return f"{typed}: a space is searched by a study; type hydra/sweeper=optuna {typed}"
     if key.startswith("hydra.sweeper."):
@@ -112,19 +110,6 @@ def _unknown(key: str, arguments: Sequence[str]) -> str:
             f"{typed}: Hydra has no setting {key}; type python -m sweeper --cfg hydra to see them"
         )
     return unknown_setting(key, typed)
-
-
-def _unknown_model_argument(key: str, typed: str, arguments: Sequence[str]) -> str:
-    chosen = next((a.partition("=")[2] for a in arguments if a.startswith("+model=")), None)
-    if chosen is None:
-        return no_model(f"{typed}: no model was given")
-    path = conf_dir() / "model" / f"{chosen}.yaml"
-    names = list(OmegaConf.load(path)) if path.is_file() else []
-    allowed = ", ".join(f"model.{name}" for name in names) or f"those of {chosen}"
-    return (
-        f"{typed}: {chosen} has no {key}; allowed are {allowed}; "
-        f"type {_closest(key, [f'model.{name}' for name in names] or [key])}=..."
-    )
 
 
 def _closest(given: str, allowed: Iterable[str]) -> str:

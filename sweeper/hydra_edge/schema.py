@@ -13,7 +13,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from sweeper.core.objective import Objective
-from sweeper.core.settings import Settings
+from sweeper.core.settings import FREE_GROUPS, Settings
 from sweeper.hydra_edge.settings_help import settings_help
 from sweeper.run.machine import accelerator, device_count
 
@@ -93,8 +93,8 @@ def register() -> None:
             if isinstance(kind, type) and is_dataclass(kind)
         }
         | {"objective": _unfrozen(Objective)}
-        # Open: any key of DeepSpeed's may be set in it.
-        | {"ds": DictConfig({}, flags={"struct": False})},
+        # Open: any argument of a factory, any key of DeepSpeed's may be set in them.
+        | {name: DictConfig({}, flags={"struct": False}) for name in FREE_GROUPS},
     )
     for name in ("optuna", "deepspeed"):
         _store(name, _SWEEPER_NODE, group="hydra/sweeper", package="_global_")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished
 from sweeper.hydra_edge.sampling import open_sampler
 from sweeper.hydra_edge.script import fitted_to_script
 from sweeper.hydra_edge.study_file import resolved, write_study
+from sweeper.run.dry_run import check_model, groups_that_do_nothing
 from sweeper.run.exclusive import what_disturbs
 from sweeper.run.finalists import run_contest
 from sweeper.run.launch import devices_of
@@ -71,6 +72,9 @@ def sweep(
 
     composer = compose(typed.fixed)
     baseline, settings, ops = _checked(composer, typed.space)
+    useless = groups_that_do_nothing(settings)
+    typed = replace(typed, space=_without(typed.space, useless))
+    baseline = {name: value for name, value in baseline.items() if name in typed.space.parameters}
     budget = _budget(options)
     objective = objective_of(composer.config(as_overrides(baseline)))
 
@@ -123,6 +127,8 @@ def sweep(
         _tell_ruled_out(planner, typed.space, folder, terminal)
     ensure_ops(ops, accelerator=accelerator, say=terminal.say)
 
+    for group, why in useless.items():
+        terminal.say(f"note: {group} is not searched: {why}")
     for note in plan(settings, machine).notes:
         terminal.say(f"note: {note}")
     for disturbance in what_disturbs(devices_of(accelerator, settings.hardware.ranks)):
@@ -146,6 +152,17 @@ def sweep(
     )
     result = study.run(baseline, finished=finished, pending=pending)
     return _conclude(result, folder, terminal, objective, options, planner)
+
+
+def _without(space: SearchSpace, groups: Container[str]) -> SearchSpace:
+    """The space without what would do nothing."""
+    return SearchSpace(
+        parameters={
+            name: domain
+            for name, domain in space.parameters.items()
+            if name.partition(".")[0] not in groups
+        }
+    )
 
 
 def _begin_to_load(settings: Settings, ops: Sequence[str]) -> None:
@@ -304,11 +321,13 @@ def _check_every_choice(
     Returns the ops that trials of the space may need.
     """
     ops = dict.fromkeys(ops_needed(settings))
+    check_model(settings)
     for name, domain in space.parameters.items():
         points = domain.points() if isinstance(domain, Choice) else (domain.points() or ())[:1]
         for value in points or ():
             composed = composer.settings(as_overrides({**baseline, name: value}))
             ops |= dict.fromkeys(ops_needed(composed))
+            check_model(composed)
     return tuple(ops)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sweeper.core.spec import TrialSpec
-from sweeper.places import extensions_dir, import_root
+from sweeper.places import extensions_dir, search_path
 
 # glibc gives large blocks back to the kernel and faults them in again, step after step, more or less
 # often as the heap happens to lie: 5 % of a step, and most of what one process differs from the next.
@@ -23,13 +23,12 @@ STUDY_PID = "SWEEPER_STUDY_PID"  # a rank ends when this process is gone
 
 def trial_environment(spec: TrialSpec) -> dict[str, str]:
     """What a trial needs beside the user's own environment."""
-    search_path = [str(import_root()), os.environ.get("PYTHONPATH", "")]
     # The op builders look for ninja on PATH; it is installed beside this interpreter.
     programs = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     environment = {
         "DS_ACCELERATOR": spec.accelerator,
         "TORCH_EXTENSIONS_DIR": str(extensions_dir()),
-        "PYTHONPATH": os.pathsep.join(filter(None, search_path)),
+        "PYTHONPATH": search_path(),
         "PATH": os.pathsep.join(filter(None, programs)),
     }
     if spec.accelerator == "cpu":

@@ -15,6 +15,7 @@ import psutil
 
 from sweeper.core.folder import TrialFolder, read_json, write_text
 from sweeper.core.outcome import Outcome
+from sweeper.core.settings import HUGGING_FACE
 from sweeper.core.spec import TrialSpec
 from sweeper.run.launch import (
     STUDY_PID,
@@ -29,6 +30,7 @@ from sweeper.run.trial_run import Watcher, run_processes
 from sweeper.terminal import Terminal
 
 PRELOAD = "sweeper.worker.preload"
+PRELOAD_HF = "sweeper.worker.preload_hf"
 FORKED = "sweeper.worker.forked"
 # The ranks of a trial in which one failed get so long to write why, before they are ended.
 PEERS_GRACE_SECONDS = 2.0
@@ -69,11 +71,12 @@ class WarmRunner:
 
     def prepare(self, spec: TrialSpec) -> None:
         """The forkserver loads torch and DeepSpeed while the study does something else."""
-        self._ensure_running(trial_environment(spec))
+        self._ensure_running(spec, trial_environment(spec))
 
-    def _ensure_running(self, environment: Mapping[str, str]) -> None:
+    def _ensure_running(self, spec: TrialSpec, environment: Mapping[str, str]) -> None:
+        more = [PRELOAD_HF] if spec.model_target == HUGGING_FACE else []
         with _environment(environment):
-            self._context.set_forkserver_preload([PRELOAD])
+            self._context.set_forkserver_preload([PRELOAD, *more])
             forkserver.ensure_running()
 
     def close(self) -> None:
@@ -84,7 +87,7 @@ class WarmRunner:
     def _start(
         self, spec: TrialSpec, folder: TrialFolder, environment: Mapping[str, str], port: int
     ) -> ForkedRanks:
-        self._ensure_running(environment)
+        self._ensure_running(spec, environment)
         ranks = []
         for rank in range(spec.ranks):
             parameters = {

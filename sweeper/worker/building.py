@@ -7,7 +7,8 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +22,7 @@ from sweeper.core.exported import Layout, layout_of_spec
 from sweeper.core.spec import TrialSpec
 from sweeper.places import models_dir
 from sweeper.worker.failures import UnsupportedHere
+from sweeper.worker.feed import LossOf, MakeBatch, batch_maker
 
 Then = Callable[[], None]
 
@@ -31,7 +33,7 @@ class Training:
 
     ``model`` is what was given: it may know a ``vocab_size`` and its ``flops_per_token``. ``config`` is
     the DeepSpeed configuration with what only the model knows. ``loss_factor`` is what a rank's mean
-    loss is multiplied with for the backward pass.
+    loss is multiplied with for the backward pass. ``loss`` and ``make_batch`` are the user's own.
     """
 
     engine: Any
@@ -40,6 +42,13 @@ class Training:
     data_rank: int
     split: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
     loss_factor: float = 1.0
+    loss: LossOf | None = None
+    make_batch: MakeBatch | None = None
+
+    @property
+    def batches(self) -> MakeBatch:
+        """Makes what the model is trained on."""
+        return batch_maker(self.model, self.make_batch)
 
 
 def _silent() -> None:
@@ -57,14 +66,30 @@ def build(spec: TrialSpec, before_initialize: Then) -> Training:
             raise UnsupportedHere(f"parallel.pipeline needs a function pipeline in {module_name}")
         chain = chain(**spec.model_arguments)
         return pipelined(chain, spec.ds_config, layout, before_initialize, seed=spec.seed)
+    stage3 = _is_stage3(spec.ds_config)
     context = (
         deepspeed.zero.Init(config_dict_or_path=spec.ds_config)
-        if _is_stage3(spec.ds_config)
+        if stage3
         else contextlib.nullcontext()
     )
     with context:
-        model = _function(spec.model_target)(**spec.model_arguments)
-    return whole(model, spec.ds_config, layout, before_initialize)
+        model = function_named(spec.model_target)(**spec.model_arguments)
+    if hasattr(model, "draw_weights"):
+        model.draw_weights(spec.seed, _gathered if stage3 else contextlib.nullcontext)
+    training = whole(model, spec.ds_config, layout, before_initialize)
+    return replace(
+        training,
+        loss=spec.loss_target and function_named(spec.loss_target),
+        make_batch=spec.batch_target and function_named(spec.batch_target),
+    )
+
+
+def _gathered(parameters: list[nn.Parameter]) -> AbstractContextManager[Any]:
+    """Partitioned parameters at their full size; what the first rank writes to them stays."""
+    gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(
+        parameters, modifier_rank=0
+    )
+    return gathered
 
 
 def whole(
@@ -83,7 +108,7 @@ def whole(
         groups = _share_sequences(model, layout.sequence_parallel)
     before_initialize()
     engine, *_ = deepspeed.initialize(
-        model=model, model_parameters=model.parameters(), config=config, mpu=groups
+        model=model, model_parameters=_trained(model), config=config, mpu=groups
     )
     if layout.compile != "none":
         engine.compile()
@@ -153,11 +178,16 @@ def pipeline_engine(module: Any, config: dict[str, Any]) -> Any:
     """DeepSpeed's engine for a PipelineModule, in training mode."""
     engine, *_ = deepspeed.initialize(
         model=module,
-        model_parameters=[p for p in module.parameters() if p.requires_grad],
+        model_parameters=_trained(module),
         config=config,
     )
     engine.train()
     return engine
+
+
+def _trained(model: nn.Module) -> list[nn.Parameter]:
+    """Frozen parameters have no optimizer states."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def _take_weights(module: Any, parts: Sequence[Any], weights: Sequence[nn.Module]) -> None:
@@ -182,6 +212,14 @@ class Recomputed(nn.Module):
         return output
 
 
+_RECOMPUTES = ("checkpoint_every", "gradient_checkpointing_enable")
+
+
+def can_recompute(model: Any) -> bool:
+    """Whether activation checkpointing can be switched on in the model."""
+    return any(hasattr(model, name) for name in _RECOMPUTES)
+
+
 def recompute(model: Any, layout: Layout) -> None:
     """Switches activation checkpointing on in the model, where it is asked for."""
     every, on_cpu = layout.checkpoint_every_nth_block, layout.checkpoint_on_cpu
@@ -190,15 +228,43 @@ def recompute(model: Any, layout: Layout) -> None:
     if hasattr(model, "checkpoint_every"):
         model.checkpoint_every = every
         model.checkpoint_on_cpu = on_cpu
-    elif hasattr(model, "gradient_checkpointing_enable") and every == 1 and not on_cpu:
-        # A model of Hugging Face's: every block, or none.
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    elif hasattr(model, "gradient_checkpointing_enable"):
+        _recompute_hugging_face(model, every, on_cpu)
     else:
         raise UnsupportedHere(
-            f"checkpointing.every_nth_block={every} with on_cpu={on_cpu} needs a model with"
-            f" checkpoint_every (every block, on the device: or with gradient_checkpointing_enable),"
+            f"checkpointing.every_nth_block={every} needs a model with {' or '.join(_RECOMPUTES)},"
             f" and {type(model)} is none"
         )
+
+
+def _recompute_hugging_face(model: Any, every: int, on_cpu: bool) -> None:
+    """Hugging Face switches its blocks on all together, each of which then has a switch of its own."""
+    try:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    except ValueError as error:
+        raise UnsupportedHere(f"checkpointing.every_nth_block={every}: {error}") from error
+    blocks = [
+        block
+        for module in model.modules()
+        if isinstance(module, nn.ModuleList)
+        for block in module
+        if getattr(block, "gradient_checkpointing", False)
+    ]
+    if not blocks and (every > 1 or on_cpu):
+        raise UnsupportedHere(
+            f"checkpointing.every_nth_block={every} with on_cpu={on_cpu}: {type(model)} recomputes"
+            " all of its blocks, on the device, or none; type checkpointing=full or none"
+        )
+    for number, block in enumerate(blocks):
+        block.gradient_checkpointing = number % every == 0
+        if on_cpu:
+            block._gradient_checkpointing_func = _checkpoint_on_cpu
+
+
+def _checkpoint_on_cpu(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """What is saved for the recomputation waits on the CPU."""
+    with torch.autograd.graph.save_on_cpu(pin_memory=torch.cuda.is_available()):
+        return checkpoint(function, *arguments, use_reentrant=False, **options)
 
 
 def _share_sequences(model: Any, size: int) -> ModuleType:
@@ -269,7 +335,7 @@ def _of_the_model(model: Any, name: str, setting: str) -> Any:
     return getattr(model, name)
 
 
-def _function(target: str) -> Callable[..., Any]:
+def function_named(target: str) -> Callable[..., Any]:
     """``"package.module.function"`` -> the function."""
     module_name, _, name = target.rpartition(".")
     function: Callable[..., Any] = getattr(_module(module_name), name)
@@ -277,13 +343,16 @@ def _function(target: str) -> Callable[..., Any]:
 
 
 def _module(name: str) -> ModuleType:
-    if name.startswith("sweeper.models.") and importlib.util.find_spec("sweeper.models") is None:
+    if name.startswith("sweeper.models.") and "sweeper.models" not in sys.modules:
         _adopt_models_folder()
     return importlib.import_module(name)
 
 
 def _adopt_models_folder() -> None:
-    """In a checkout ``models/`` stands beside the package; a wheel has it inside."""
+    """In a checkout ``models/`` stands beside the package; a wheel has it inside.
+
+    By its place: an editable installation may know one of another checkout.
+    """
     path = models_dir()
     spec = importlib.util.spec_from_file_location(
         "sweeper.models", path / "__init__.py", submodule_search_locations=[str(path)]

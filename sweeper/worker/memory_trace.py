@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -140,7 +140,11 @@ class Marks:
 
 
 def trace(
-    model: nn.Module, blocks: list[nn.Module], samples: int, tokens: int, *, autocast: bool
+    model: nn.Module,
+    blocks: list[nn.Module],
+    loss_of_batch: Callable[[], Tensor],
+    *,
+    autocast: bool,
 ) -> dict[str, float]:
     """The fields of Activations in bytes, for one forward and backward pass."""
     live = LiveBytes()
@@ -152,11 +156,10 @@ def trace(
         parameter.grad = None  # gradients are counted apart, and DeepSpeed takes them away
 
     hooks = [p.register_post_accumulate_grad_hook(drop) for p in model.parameters()]
-    ids = torch.zeros((samples, tokens + 1), dtype=torch.long)
     try:
         with live, EvenRouting(), marks.on():
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-                loss = model(ids)
+                loss = loss_of_batch()
             live.in_backward = True
             loss.backward()
     finally:

@@ -7,21 +7,24 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 from sweeper.core.folder import write_json
 from sweeper.core.model_profile import TRACED_MODES, Activations, Extent, ModelProfile
-from sweeper.worker.building import _function
+from sweeper.worker.building import function_named
+from sweeper.worker.feed import LossOf, MakeBatch, batch_maker, loss_of, mapped
 from sweeper.worker.memory_trace import trace
 
 # (samples, tokens) around which a trace is made: so few that weights are the largest tensors, so many
 # that activations are. Between the two a peak is the larger of both.
 BATCHES = ((1, 16), (64, 256))
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "autocast_bf16": torch.float32}
 
 
 Sizes = tuple[tuple[int, int], ...]
@@ -56,18 +59,24 @@ def _extent(short: float, longer: float, double: float, samples: int, tokens: in
     """Through what was found for (samples, tokens/2), (samples, tokens) and (2 samples, tokens)."""
     sample = (double - longer) / samples
     constant = longer - samples * sample
+    if short == longer:  # images have no length
+        return Extent(constant=constant, per_sample=sample, per_token=0.0, per_token_pair=0.0)
     half = (short - constant) / samples
     # half = c1 t/2 + c2 t^2/4 and sample = c1 t + c2 t^2
     pair = (sample - 2 * half) * 2 / tokens**2
     return Extent(constant=constant, per_token=sample / tokens - pair * tokens, per_token_pair=pair)
 
 
-def activations(model: nn.Module, samples: int, tokens: int, *, autocast: bool) -> Activations:
-    """Solved from three traces."""
-    points = [
-        trace(model, blocks_of(model), batch, length, autocast=autocast)
-        for batch, length in ((samples, tokens // 2), (samples, tokens), (2 * samples, tokens))
-    ]
+def activations(
+    model: nn.Module, make_batch: MakeBatch, loss: LossOf | None, at: tuple[int, int], *, mode: str
+) -> Activations:
+    """Solved from three traces around ``at``: samples and tokens."""
+    samples, tokens = at
+    points = []
+    for count, length in ((samples, tokens // 2), (samples, tokens), (2 * samples, tokens)):
+        batch = fake_batch(make_batch, count, length, _DTYPES[mode])
+        step = partial(loss_of, model, batch, loss)
+        points.append(trace(model, blocks_of(model), step, autocast=mode == "autocast_bf16"))
     return Activations(
         **{
             f.name: _extent(*(p[f.name] for p in points), samples, tokens)
@@ -76,20 +85,38 @@ def activations(model: nn.Module, samples: int, tokens: int, *, autocast: bool) 
     )
 
 
-def profile(target: str, arguments: dict[str, Any]) -> ModelProfile:
+def fake_batch(make_batch: MakeBatch, samples: int, length: int, dtype: torch.dtype) -> Any:
+    """A batch whose values are gone; made of real tensors, since it is the user's code that makes it."""
+    with unset_fake_temporarily() as fake:
+        real = make_batch(
+            samples=samples, length=length, generator=torch.Generator().manual_seed(0)
+        )
+        real = mapped(real, lambda t: t.to(dtype) if t.is_floating_point() else t)
+        return mapped(real, fake.from_tensor)
+
+
+def profile(
+    target: str, arguments: dict[str, Any], batch: str | None = None, loss: str | None = None
+) -> ModelProfile:
     """Raises whatever the model raises where it cannot be built or run on fake tensors."""
     with FakeTensorMode():
-        model: Any = _function(target)(**arguments)
+        model: Any = function_named(target)(**arguments)
         model.train()
+        if not all(parameter.requires_grad for parameter in model.parameters()):
+            raise NotImplementedError("the memory of frozen parameters is not modelled")
+        make_batch = batch_maker(model, batch and function_named(batch))
         blocks = blocks_of(model)
-        vocab_size = getattr(model, "vocab_size", None)
         positions = getattr(model, "max_positions", None)
         modes = {}
         for mode in TRACED_MODES:
-            _cast(model, torch.bfloat16 if mode == "bf16" else torch.float32)
+            _cast(model, _DTYPES[mode])
             modes[mode] = tuple(
                 activations(
-                    model, samples, min(tokens, positions or tokens), autocast="autocast" in mode
+                    model,
+                    make_batch,
+                    loss and function_named(loss),
+                    (samples, min(tokens, positions or tokens)),
+                    mode=mode,
                 )
                 for samples, tokens in BATCHES
             )
@@ -108,7 +135,7 @@ def profile(target: str, arguments: dict[str, Any]) -> ModelProfile:
             first_stage_parameters=first,
             last_stage_parameters=last,
             max_positions=positions,
-            vocab_size=vocab_size,
+            vocab_size=getattr(model, "vocab_size", None),
             modes=modes,
         )
 
@@ -145,4 +172,4 @@ def _expert_parameters(blocks: list[nn.Module]) -> int:
 
 if __name__ == "__main__":
     request = json.loads(Path(sys.argv[1]).read_text())
-    write_json(Path(sys.argv[2]), profile(request["target"], request["arguments"]).to_json())
+    write_json(Path(sys.argv[2]), profile(**request).to_json())

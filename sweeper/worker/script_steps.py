@@ -256,6 +256,7 @@ class ScriptSteps:
             breakdown_seconds=self._parts,
             skipped_steps=self._num_skipped,
             losses=self._losses,
+            tokens_per_sample=self._spec.sequence_length,
             flops_per_step=None,
             ledger=self._ledger,
             progress=self._progress,

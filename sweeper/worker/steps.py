@@ -17,6 +17,7 @@ from sweeper.core.spec import TrialSpec
 from sweeper.core.statistics import has_settled, median_interval
 from sweeper.worker.batches import Batches
 from sweeper.worker.building import Training
+from sweeper.worker.feed import loss_of
 from sweeper.worker.progress import Progress
 
 MIN_MEASURED_STEPS = 3
@@ -57,6 +58,7 @@ class Steps:
     def __init__(self, training: Training, batches: Batches, progress: Progress) -> None:
         self._engine = training.engine
         self._split = training.split
+        self._loss = training.loss
         self._loss_factor = training.loss_factor
         self._batches = batches
         self._progress = progress
@@ -145,9 +147,9 @@ class Steps:
             loss = self._engine.train_batch(map(self._split, micro_batches))
         else:
             losses = []
-            for tokens in micro_batches:
+            for batch in micro_batches:
                 with part("forward"):
-                    loss = self._engine(tokens)
+                    loss = loss_of(self._engine, batch, self._loss)
                 with part("backward"):
                     self._engine.backward(self._scaled(loss))
                 with part("optimizer"):

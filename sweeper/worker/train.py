@@ -13,6 +13,7 @@ from sweeper.core.folder import TrialFolder, write_json
 from sweeper.core.spec import TrialSpec
 from sweeper.worker.batches import Batches
 from sweeper.worker.building import Training, build
+from sweeper.worker.feed import flops_per_sample, tokens_per_sample
 from sweeper.worker.ledger import Ledger
 from sweeper.worker.limits import count_file_pages_from_here
 from sweeper.worker.ops import adopt_built_ops
@@ -41,7 +42,7 @@ def train(spec: TrialSpec, folder: TrialFolder, progress: Progress) -> dict[str,
         write_json(folder.ds_config, training.config)
     batches = Batches(
         spec,
-        vocab_size=training.model.vocab_size,
+        make_batch=training.batches,
         data_rank=training.data_rank,
         device=str(training.engine.device),
     )
@@ -68,6 +69,7 @@ def train(spec: TrialSpec, folder: TrialFolder, progress: Progress) -> dict[str,
         breakdown_seconds=breakdown,
         skipped_steps=steps.num_skipped,
         losses=steps.losses,
+        tokens_per_sample=tokens_per_sample(training.model, spec.sequence_length),
         flops_per_step=_flops_per_step(training, spec),
         ledger=ledger,
         progress=progress,
@@ -76,8 +78,5 @@ def train(spec: TrialSpec, folder: TrialFolder, progress: Progress) -> dict[str,
 
 def _flops_per_step(training: Training, spec: TrialSpec) -> float | None:
     """Of the whole global batch, where the model knows."""
-    flops_per_token = getattr(training.model, "flops_per_token", None)
-    if flops_per_token is None:
-        return None
-    tokens = spec.global_batch_size * spec.sequence_length
-    return float(flops_per_token(spec.sequence_length)) * tokens
+    flops = flops_per_sample(training.model, spec.sequence_length)
+    return None if flops is None else flops * spec.global_batch_size

@@ -28,7 +28,11 @@ ERRORS = [
     (("+model=gpt2", "+foo=1"), "there is no setting foo", "allowed are"),
     (("+model=gpt2", "batch.micro_size=abc"), "batch.micro_size=abc", "a whole number"),
     (("+model=gpt2", "model.width=abc"), "model.width=abc", "a whole number"),
-    (("+model=gpt2", "model.widht=64"), "gpt2 has no model.widht", "type model.width="),
+    (
+        ("+model=gpt2", "model.widht=64"),
+        "build takes no widht; allowed are layers, width",
+        "type model.width=",
+    ),
     (("+model=gpt2", "zero.stage=7"), "zero.stage=7: allowed are 0, 1, 2, 3", "type zero.stage=0"),
     (("+model=gpt2", "hardware.memory_limit=x"), "hardware.memory_limit=x", "8GiB"),
     (

@@ -57,6 +57,8 @@ def test_the_wheel_has_the_configuration_and_the_models(site):
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert (site / "sweeper" / "conf" / path.relative_to(ROOT / "conf")).is_file(), path
     assert (site / "sweeper" / "models" / "gpt2.py").is_file()
+    for path in (ROOT / "models" / "hf_shapes").glob("*.json"):
+        assert (site / "sweeper" / "models" / "hf_shapes" / path.name).is_file(), path
 
 
 def test_the_installed_package_composes_from_any_folder_with_its_own_files(site, tmp_path):

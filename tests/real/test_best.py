@@ -23,6 +23,7 @@ from sweeper.run.runners import runner
 from sweeper.worker.batches import Batches
 from sweeper.worker.building import recompute
 from sweeper.worker.failures import UnsupportedHere
+from sweeper.worker.feed import TokenIds
 from tests.support import MACHINE, ds_config_of, environment, measured, nano, trial_of
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -88,7 +89,7 @@ def test_two_lines_and_the_launch_script_train_as_the_trial_did(
 
     losses = trial.outcome.measurement.losses
     spec = plan(nano(model=model, **TWO_RANKS, **changes), MACHINE).ready
-    batches = Batches(spec, vocab_size=512, data_rank=0, device="cpu")
+    batches = Batches(spec, make_batch=TokenIds(512), data_rank=0, device="cpu")
     torch.save([batches.micro_batches(step) for step in range(len(losses))], tmp_path / "data.pt")
     (tmp_path / "train.py").write_text(SCRIPT)
     said = subprocess.run(

@@ -91,6 +91,7 @@ def reference(tmp_path_factory):
     """A plain PyTorch loop over the same batches, without DeepSpeed: what the losses must be."""
     from models.gpt2 import build
     from sweeper.worker.batches import Batches
+    from sweeper.worker.feed import TokenIds
 
     settings = nano()
     spec = plan(settings, MACHINE).ready
@@ -99,7 +100,7 @@ def reference(tmp_path_factory):
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=1e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1
     )
-    batches = Batches(spec, vocab_size=model.vocab_size, data_rank=0, device="cpu")
+    batches = Batches(spec, make_batch=TokenIds(model.vocab_size), data_rank=0, device="cpu")
     seen = []
     for step in range(3):
         loss = model(torch.cat(batches.micro_batches(step)))

@@ -26,7 +26,7 @@ PUBLISHED = {
     "bert-base": 109_514_298 - 30_522 - 2 * 768,
     "bert-large": 335_174_458 - 30_522 - 2 * 1024,
 }
-PRESETS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+PRESETS = sorted({path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")} - {"hf"})
 VOCABULARY = 512  # of every nano preset
 
 

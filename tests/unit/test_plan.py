@@ -184,6 +184,14 @@ def test_a_knob_is_part_of_the_candidate_only_where_it_acts(knob, value, acting,
     [
         ("degrees-fill-the-ranks", {"parallel.tensor": 2}),
         ("degrees-divide-the-model", {"parallel.tensor": 4, "hardware.ranks": 4}),
+        (
+            "hugging-face-models-are-whole",
+            {
+                "model": {"_target_": "sweeper.models.hf.build", "config": "gpt2"},
+                "parallel.tensor": 2,
+                "hardware.ranks": 2,
+            },
+        ),
         ("experts-need-a-mixture", {"parallel.expert": 2, "hardware.ranks": 2}),
         (
             "pipeline-below-stage-2",
@@ -262,3 +270,10 @@ def test_every_rule_has_an_id_of_its_own_and_a_source():
     rules = [*FORBIDDEN, *IGNORED, *NEEDS]
     assert len(rules) == len({rule.id for rule in rules})
     assert all(rule.source.startswith(("run: ", "source: ")) for rule in rules)
+
+
+@pytest.mark.parametrize(("dropout", "said"), [(False, "off"), (True, "as its config says")])
+def test_what_an_architecture_has_fixed_is_said(dropout, said):
+    model = {"_target_": "sweeper.models.hf.build", "config": "gpt2", "dropout": dropout}
+    planned = plan(nano(model={**model, "attention": "eager"}), MACHINE)
+    assert planned.notes == (f"every candidate has attention eager and dropout {said}",)

@@ -9,12 +9,23 @@ from tests.support import ROOT
 
 # From the inside out: a part may import itself and those before it.
 ORDER = ["core", "search", "run", "report", "hydra_edge"]
-FREE = {"errors", "places", "terminal", "factory_signature", "cli", "__init__", "__main__"}
+FREE = {
+    "errors",
+    "places",
+    "terminal",
+    "factory_signature",
+    "hf_config",
+    "cli",
+    "__init__",
+    "__main__",
+}
 
 # framework -> the only places that may import it
 DOORS = {
     "torch": ["sweeper/worker/", "models/"],
     "deepspeed": ["sweeper/worker/"],
+    "transformers": ["models/hf.py"],
+    "peft": ["models/hf.py"],
     "optuna": ["sweeper/search/"],
     "hydra": ["sweeper/hydra_edge/", "hydra_plugins/"],
     "omegaconf": ["sweeper/hydra_edge/", "hydra_plugins/"],

@@ -1,0 +1,123 @@
+"""Checks what is asked of a Hugging Face architecture without importing transformers, and so torch."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sweeper.errors import EnvironmentUnfit, UsageError
+from sweeper.places import models_dir
+
+TASKS = ("causal", "masked", "seq2seq", "image")
+_INSTALL = "type pip install 'deepspeed-sweeper[hf]'"
+# The end of an architecture's name that we have a loss for
+ENDINGS = (
+    "ForCausalLM",
+    "LMHeadModel",
+    "ForMaskedLM",
+    "ForConditionalGeneration",
+    "ForImageClassification",
+)
+
+
+def check_architecture(arguments: Mapping[str, Any], *, sequence_length: int) -> None:
+    """Raises UsageError for a config that there is not or that cannot be trained as asked.
+
+    EnvironmentUnfit where what it takes is not installed.
+    """
+    _check_installed("transformers", "a Hugging Face architecture (model=hf)")
+    if arguments.get("lora_rank"):
+        _check_installed("peft", f"model.lora_rank={arguments['lora_rank']}")
+    config = arguments.get("config")
+    document = _read(config)
+    task = arguments.get("task")
+    if task is not None and task not in TASKS:
+        raise UsageError(
+            f"model.task={task}: allowed are {', '.join(TASKS)}; type model.task={TASKS[0]}"
+        )
+    architectures = [str(name) for name in document.get("architectures") or ()]
+    if task is None and not any(name.endswith(ENDINGS) for name in architectures):
+        named = ", ".join(architectures) or "no architecture"
+        raise UsageError(
+            f"model.config={config}: names {named}, for which there is no loss; "
+            f"type model.task={'|'.join(TASKS)}"
+        )
+    if document.get("auto_map") and not arguments.get("trust_remote_code"):
+        raise UsageError(
+            f"model.config={config}: its architecture is code of its own (auto_map), which would be "
+            "run here; where you trust it, type model.trust_remote_code=true"
+        )
+    positions = _positions(document)
+    if positions is not None and task != "image" and sequence_length > positions:
+        raise UsageError(
+            f"workload.sequence_length={sequence_length}: {config} has {positions} positions; "
+            f"type workload.sequence_length={positions}"
+        )
+
+
+def located(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """With the place of a config that is a path, so that a trial can be run again from elsewhere."""
+    return {**arguments, "config": _place(str(arguments["config"]))}
+
+
+def _place(config: str) -> str:
+    return config if config in shapes() else str(Path(config).absolute())
+
+
+def shapes() -> list[str]:
+    """The names of those that we bring."""
+    return sorted(path.stem for path in (models_dir() / "hf_shapes").glob("*.json"))
+
+
+def config_file(config: str) -> Path:
+    """Of a shape by its name, or of a path."""
+    shipped = models_dir() / "hf_shapes" / f"{config}.json"
+    return shipped if shipped.is_file() else Path(config)
+
+
+def _read(config: Any) -> dict[str, Any]:
+    if config is None:
+        raise UsageError(
+            f"model.config is missing: shapes are {', '.join(shapes())}; "
+            "type model.config=path/to/config.json, or +model=hf/gpt2"
+        )
+    path = config_file(str(config))
+    if not path.is_file():
+        close = difflib.get_close_matches(str(config), shapes(), n=1, cutoff=0.5)
+        hint = f"+model=hf/{close[0]}" if close else "model.config=path/to/config.json"
+        raise UsageError(
+            f"model.config={config}: there is no such file, and no such shape; "
+            f"shapes are {', '.join(shapes())}; type {hint}"
+        )
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"model.config={config}: is no JSON ({error}); {_WANTED}") from error
+    if not isinstance(document, dict) or "model_type" not in document:
+        raise UsageError(f"model.config={config}: has no model_type; {_WANTED}")
+    return document
+
+
+_WANTED = "type model.config=<the config.json of a Hugging Face model>"
+
+
+def _positions(document: Mapping[str, Any]) -> int | None:
+    """The longest sample; a table that begins behind the padding token's has fewer than it says."""
+    positions = document.get("n_positions") or document.get("max_position_embeddings")
+    if positions is None or document["model_type"] == "t5":
+        return None  # relative positions, whatever n_positions says
+    roberta = document["model_type"] in ("roberta", "xlm-roberta", "camembert")
+    return int(positions) - ((document.get("pad_token_id") or 0) + 1 if roberta else 0)
+
+
+def _check_installed(package: str, what: str) -> None:
+    try:
+        found = importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        found = False
+    if not found:
+        raise EnvironmentUnfit(f"{what} needs {package}, which is not installed; {_INSTALL}")
