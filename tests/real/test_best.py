@@ -132,7 +132,7 @@ def test_a_model_of_hugging_faces_recomputes_every_block_or_says_what_is_needed(
     recompute(model, layout_of(**{"checkpointing.every_nth_block": 1}))
     assert {"use_reentrant": False} == model.given
     for changes in ({"every_nth_block": 2}, {"every_nth_block": 1, "on_cpu": True}):
-        with pytest.raises(UnsupportedHere, match="needs a model with checkpoint_every"):
+        with pytest.raises(UnsupportedHere, match="recomputes all of its blocks, on the device"):
             recompute(model, layout_of(**{f"checkpointing.{n}": v for n, v in changes.items()}))
 
 

@@ -10,14 +10,17 @@ import pytest
 import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from models import hf
 from sweeper import hf_config
+from sweeper.core.exported import exported_layout, exported_settings
 from sweeper.core.settings import HUGGING_FACE
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.explain import compose
+from sweeper.worker.building import recompute
 from sweeper.worker.feed import batch_maker, loss_of
-from tests.support import ROOT, environment
+from tests.support import ROOT, environment, nano
 
 PUBLISHED = {  # what is counted in the published weights; tied tables once
     "bart-base": 139_420_416,
@@ -145,6 +148,25 @@ def test_the_flops_are_those_that_torch_counts(name):
         loss_of(model, batch).backward()
     # Norms, biases and tables of positions are counted as matrices.
     assert counter.get_total_flops() == pytest.approx(4 * model.flops_per_sample(32), rel=0.08)
+
+
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(("every", "on_cpu"), [(1, False), (2, False), (1, True)])
+def test_every_nth_block_is_computed_again_and_changes_no_gradient(name, every, on_cpu):
+    model = tiny(name).train()
+    batch = batch_of(model)
+    loss_of(model, batch).backward()
+    expected = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+
+    changes = {"checkpointing.every_nth_block": every, "checkpointing.on_cpu": on_cpu}
+    recompute(model, exported_layout(exported_settings(nano(**changes).flat()), where="here"))
+    blocks = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    assert [i % every == 0 for i in range(len(blocks))] == [
+        m.gradient_checkpointing for m in blocks
+    ]
+    loss_of(model, batch).backward()
+    torch.testing.assert_close([p.grad for p in model.parameters()], expected)
 
 
 def test_dropout_is_off_unless_it_is_asked_for():
