@@ -53,6 +53,7 @@ def script(tmp_path, source):
     folder = tmp_path / "theirs"
     folder.mkdir()
     (folder / "train.py").write_text(source)
+    (folder / "shape.py").write_text("WIDTH = 16\n")
     return folder
 
 
@@ -158,6 +159,7 @@ def test_from_pretrained_partitions_parameters_at_the_candidates_stage_alone(tmp
 OWN_LOOP = """
 import argparse, sys
 import deepspeed, torch
+from shape import WIDTH
 from torch.utils.data import DataLoader, TensorDataset
 
 parser = argparse.ArgumentParser()
@@ -171,11 +173,11 @@ CONFIG = {
     "optimizer": {"type": "Adam", "params": {"lr": 0.01, "torch_adam": True}},
 }
 torch.manual_seed(0)
-data = TensorDataset(torch.randn(2 * args.batches, 16), torch.randn(2 * args.batches, 1))
+data = TensorDataset(torch.randn(2 * args.batches, WIDTH), torch.randn(2 * args.batches, 1))
 
 def main():
     loader = DataLoader(data, batch_size=2, num_workers=args.workers, persistent_workers=args.workers > 0)
-    model = torch.nn.Linear(16, 1)
+    model = torch.nn.Linear(WIDTH, 1)
     engine, *_ = deepspeed.initialize(model=model, model_parameters=model.parameters(), config=CONFIG)
     for inputs, targets in loader:
         loss = torch.nn.functional.mse_loss(engine(inputs), targets)
@@ -222,7 +224,7 @@ def test_a_script_that_swallows_exceptions_ends_when_it_is_measured(tmp_path):
 
 
 def test_a_failure_that_a_script_swallows_is_told_all_the_same(tmp_path):
-    broken = OWN_LOOP.replace("Linear(16, 1)", "Linear(15, 1)")
+    broken = OWN_LOOP.replace("Linear(WIDTH, 1)", "Linear(15, 1)")
     done, _ = tune(script(tmp_path, broken), "--swallow")
     assert 3 == done.returncode
     assert "train.py fails by itself" in done.stderr
