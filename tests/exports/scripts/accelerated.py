@@ -23,4 +23,4 @@ for (x,) in loader:
     if model.global_steps == 5:
         break
 counted.write(counts, model, sizes)
-accelerator.end_training()
+counted.end()

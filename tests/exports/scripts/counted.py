@@ -3,6 +3,8 @@
 import json
 import os
 
+import torch
+
 
 def counting(module):
     """Sizes of the micro-batches that reach ``module``, in order, while it trains."""
@@ -30,3 +32,10 @@ def write(path, engine, sizes, **more):
         }
         with open(path, "w") as file:
             json.dump(counted | more, file)
+
+
+def end():
+    """All ranks at once, without the teardown in which gloo's threads may abort a rank whose peer is gone."""
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    os._exit(0)

@@ -25,4 +25,4 @@ for micro_batches in torch.load(data)[torch.distributed.get_rank()]:
     torch.distributed.all_reduce(mean)
     losses.append(float(mean) / torch.distributed.get_world_size())
 counted.write(counts, engine, sizes, losses=losses)
-torch.distributed.destroy_process_group()
+counted.end()
