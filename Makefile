@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-fast test-faults test-differential test-gpu wheelhouse bench lint typecheck check clean
+.PHONY: help setup sweep test test-fast test-faults test-differential test-frameworks test-gpu wheelhouse bench lint typecheck check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,13 +26,16 @@ sweep: $(READY)  ## a study: make sweep MODEL=gpt2 ARGS="hydra.sweeper.n_trials=
 	$(BIN)/python -m sweeper +model=$(MODEL) hydra/sweeper=optuna $(ARGS)
 
 test: $(READY)  ## all tests, the fast ones first
-	$(BIN)/python -m pytest -m "not slow and not gpu" tests/unit tests/cli tests/packaging tests/faults tests/real tests/differential
+	$(BIN)/python -m pytest -m "not slow and not gpu" tests/unit tests/cli tests/packaging tests/exports tests/faults tests/real tests/differential
 
 test-fast: $(READY)  ## the tests of the core alone, in seconds
 	$(BIN)/python -m pytest tests/unit
 
 test-faults: $(READY)  ## every injected fault under every runner
 	$(BIN)/python -m pytest tests/faults
+
+test-frameworks: $(READY)  ## exports, scripts and architectures through each framework
+	$(BIN)/python -m pytest tests/exports tests/real/test_hf.py tests/real/test_scripts.py tests/real/test_factory.py
 
 test-differential: $(READY)  ## our rules against DeepSpeed itself, and every parallel layout
 	$(BIN)/python -m pytest tests/differential tests/real/test_parallel.py

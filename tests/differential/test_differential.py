@@ -15,7 +15,7 @@ from tests.support import ROOT
 pytestmark = [pytest.mark.real, pytest.mark.timeout(3600)]
 
 SEED = 11
-SAMPLED, ALL = 40, 300
+SAMPLED, ALL = 24, 300
 PUBLISHED = ROOT / "results" / "published" / "differential.json"
 OPS = ("ShareMemCommBuilder", "CPUAdamBuilder", "CPULionBuilder", "FusedAdamBuilder")
 MACHINE = Machine(cores=2, host_memory_bytes=20 * 2**30, libaio=False)
@@ -42,9 +42,9 @@ def test_deepspeed_agrees_with_our_rules_on_a_sample(machine, tmp_path):
     judged = judgements(SAMPLED, machine, tmp_path)
     assert [] == [each for each in judged if not each.agrees]
     kinds = Counter(each.rules_say for each in judged)
-    assert kinds["legal"] + kinds["ignored"] >= 12  # both train; the latter twice
-    assert kinds["ignored"] >= 5
-    assert kinds["forbidden"] >= 5
+    assert kinds["legal"] + kinds["ignored"] >= 7  # both train; the latter twice
+    assert kinds["ignored"] >= 3
+    assert kinds["forbidden"] >= 3
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ QUICK = (
 )
 
 
-@pytest.mark.parametrize("example", ["factory", "hf"])
+@pytest.mark.parametrize("example", ["factory", pytest.param("hf", marks=pytest.mark.slow)])
 def test_an_example_can_be_tuned_as_it_is(tmp_path, example):
     shutil.copytree(ROOT / "examples" / example, tmp_path / example)
     finished = subprocess.run(

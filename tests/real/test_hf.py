@@ -76,8 +76,8 @@ def write_config(folder, model_type):
 
 
 @pytest.fixture(scope="module")
-def studies(tmp_path_factory):
-    """All of them, two at a time: their trials wait for each other."""
+def studies(request, tmp_path_factory):
+    """Those of the tests that were selected, two at a time: their trials wait for each other."""
     folder = tmp_path_factory.mktemp("studies")
 
     def study(model_type):
@@ -86,10 +86,27 @@ def studies(tmp_path_factory):
         return run_sweeper(*arguments, cwd=folder / model_type, timeout=300), folder / model_type
 
     with ThreadPoolExecutor(2) as pool:
-        yield {name: pool.submit(study, name) for name in ARCHITECTURES}
+        yield {name: pool.submit(study, name) for name in _wanted(request)}
 
 
-@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def _wanted(request):
+    parameters = [getattr(item, "callspec", None) for item in request.session.items]
+    return [
+        p.params["model_type"] for p in parameters if p is not None and "model_type" in p.params
+    ]
+
+
+# One of each loss; the others in `make test-frameworks`.
+OFTEN = ("llama", "bert", "t5", "vit")
+
+
+@pytest.mark.parametrize(
+    "model_type",
+    [
+        pytest.param(name, marks=[] if name in OFTEN else [pytest.mark.slow])
+        for name in ARCHITECTURES
+    ],
+)
 def test_an_architecture_is_tuned_by_its_config_and_trains_the_same_at_stage_3(model_type, studies):
     finished, folder = studies[model_type].result()
     assert 0 == finished.returncode, finished.stderr

@@ -83,7 +83,9 @@ UNMODIFIED = {
 }
 
 
-@pytest.mark.parametrize("name", UNMODIFIED)
+@pytest.mark.parametrize(
+    "name", ["deepspeed", "trainer", pytest.param("accelerate", marks=pytest.mark.slow)]
+)
 def test_an_unmodified_script_ends_with_a_winner_that_beats_or_ties_its_own_options(name, tmp_path):
     if name != "deepspeed":
         pytest.importorskip("accelerate")
@@ -137,6 +139,7 @@ for _ in range(100):
 """
 
 
+@pytest.mark.slow
 def test_from_pretrained_partitions_parameters_at_the_candidates_stage_alone(tmp_path):
     transformers = pytest.importorskip("transformers")
     shape = transformers.LlamaConfig(
