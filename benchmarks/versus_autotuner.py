@@ -34,11 +34,10 @@ SETTING = {
 # The autotuner's trial is six steps, one of them timed; a quick one of ours is four to nine.
 EFFORTS = {
     "quick": (
-        "hydra.sweeper.n_trials=8",
+        "hydra.sweeper.n_trials=6",
         "hydra.sweeper.finalists=2",
         "hydra.sweeper.finalist_rounds=3",
     ),
-    "standard": ("hydra.sweeper.n_trials=10",),
 }
 # The autotuner has no limit of its own: a trial that hangs would hang it for ever.
 TIMEOUT_SECONDS = 1800

@@ -17,8 +17,8 @@ from sweeper.run.attempt import attempt
 from sweeper.run.processes import Family
 from sweeper.terminal import Terminal
 
-# A finalist's steps together, unless that would be more than so many.
-_MIN_SECONDS, _MAX_STEPS = 0.5, 50
+# A finalist's steps together are this share of the most that a trial is measured, unless they are so many.
+_SHARE, _MAX_STEPS = 0.1, 50
 
 
 def run_contest(
@@ -69,7 +69,9 @@ def measure_again(trial: Trial, spec: TrialSpec, folder: TrialFolder, terminal: 
 def _in_earnest(spec: TrialSpec, trial: Trial) -> TrialSpec:
     """Enough steps to tell near equals apart: a search needs fewer, and a start costs more than they do."""
     m = measurement_of(trial.outcome)
-    steps = min(math.ceil(_MIN_SECONDS / m.median_step_seconds), _MAX_STEPS) if m else 0
+    steps = (
+        min(math.ceil(_SHARE * spec.max_seconds / m.median_step_seconds), _MAX_STEPS) if m else 0
+    )
     return replace(
         spec,
         min_steps=max(spec.min_steps, steps),
