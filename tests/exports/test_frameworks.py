@@ -17,6 +17,7 @@ from sweeper.places import extensions_dir
 from sweeper.report.study_record import how_it_stands
 from sweeper.run.launch import free_port
 from sweeper.worker.batches import Batches
+from sweeper.worker.feed import TokenIds
 from tests.support import environment
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -67,7 +68,7 @@ def test_plain_deepspeed_has_the_losses_of_the_trial(study, tmp_path):
     trial, spec = winner_of(study)
     data = []
     for rank in range(spec.ranks):
-        batches = Batches(spec, vocab_size=512, data_rank=rank, device="cpu")
+        batches = Batches(spec, make_batch=TokenIds(512), data_rank=rank, device="cpu")
         data.append([batches.micro_batches(step) for step in range(NUM_STEPS)])
     torch.save(data, tmp_path / "data.pt")
     counted = run(
