@@ -43,12 +43,12 @@ def settings_of(config: DictConfig) -> Settings:
     settings = settings_from_mapping(values)
     if settings.is_script:
         return settings
-    check_model_arguments(settings.model_target, settings.model_arguments)
     if settings.model_target == HUGGING_FACE:
         hf_config.check_architecture(
             settings.model_arguments, sequence_length=settings.workload.sequence_length
         )
         settings = replace(settings, model=hf_config.located(settings.model))
+    check_model_arguments(settings.model_target, settings.model_arguments)
     return settings
 
 

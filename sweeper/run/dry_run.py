@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sweeper.core.settings import Settings
+from sweeper.core.settings import HUGGING_FACE, Settings
 from sweeper.errors import UsageError
 from sweeper.run.ask import ask
 
@@ -20,6 +20,8 @@ def check_model(settings: Settings) -> None:
     tried = _of(settings)
     if tried["mistake"] is not None:
         line = "docs/models-factory.md says what is asked of a factory"
+        if settings.model_target == HUGGING_FACE:
+            line = "docs/models-hf.md says what is asked of a config"
         raise UsageError(f"{tried['mistake']}; {line}")
 
 
@@ -32,9 +34,15 @@ def groups_that_do_nothing(settings: Settings) -> dict[str, str]:
 
 
 def _of(settings: Settings) -> Mapping[str, Any]:
-    """Our own models are known to be right, and a script brings one that is not ours to try."""
+    """Our own models are known to be right, and a script brings one that is not ours to try.
+
+    A Hugging Face architecture is as right as its config; with adapters it would have to be built for
+    real, whatever its size.
+    """
     model = settings.model
-    own = not settings.is_script and settings.model_target.startswith(_PRESETS)
+    own = settings.model_target.startswith(_PRESETS)
+    if settings.model_target == HUGGING_FACE:
+        own = bool(model.get("lora_rank"))
     if settings.is_script or (own and not {"_batch_", "_loss_"} & set(model)):
         return {"mistake": None, "recomputes": True}
     request = {

@@ -71,6 +71,8 @@ ERRORS = [
     ),
     ((*STUDY, "objective=speed"), "objective=speed: allowed are cost, memory", "type objective="),
     ((*STUDY, "objective.floor=3"), "objective.floor", "type"),
+    (("+model=hf",), "model.config is missing", "model.config=path/to/config.json"),
+    (("+model=hf/gpt2", "model.override.foo=3"), "gpt2 has no foo", "docs/models-hf.md"),
     ((*STUDY, "hydra.sweeper.finalists=-1"), "hydra.sweeper.finalists=-1", "at least 0"),
     ((*STUDY, "hydra.sweeper.patience=0"), "hydra.sweeper.patience=0", "at least 1"),
     (
