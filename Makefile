@@ -5,6 +5,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Two files at a time, the long ones first; their trials take turns on the device.
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup sweep test test-fast test-faults test-differential test-frameworks test-gpu wheelhouse bench lint typecheck check clean
@@ -26,7 +28,9 @@ sweep: $(READY)  ## a study: make sweep MODEL=gpt2 ARGS="hydra.sweeper.n_trials=
 	$(BIN)/python -m sweeper +model=$(MODEL) hydra/sweeper=optuna $(ARGS)
 
 test: $(READY)  ## all tests, the fast ones first
-	$(BIN)/python -m pytest -m "not slow and not gpu" tests/unit tests/cli tests/packaging tests/exports tests/faults tests/real tests/differential
+	$(BIN)/python -m pytest $(TWO) tests/unit
+	$(BIN)/python -m pytest $(TWO) -m "not real and not slow and not gpu" tests/faults tests/cli tests/packaging tests/exports
+	$(BIN)/python -m pytest $(TWO) -m "real and not slow and not gpu" tests/real tests/exports tests/differential
 
 test-fast: $(READY)  ## the tests of the core alone, in seconds
 	$(BIN)/python -m pytest tests/unit

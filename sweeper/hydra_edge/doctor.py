@@ -12,7 +12,7 @@ import sweeper
 from sweeper.core.finding import Finding
 from sweeper.errors import EnvironmentUnfit, UsageError
 from sweeper.hydra_edge.plain_text import paragraph
-from sweeper.run.doctor import Asked, examine
+from sweeper.run.doctor.examine import Asked, examine
 
 _SHOWN = {"ok": "ok", "warning": "warning", "failure": "FAILURE"}
 _STATUS = max(map(len, _SHOWN.values())) + 2

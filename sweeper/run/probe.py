@@ -15,7 +15,7 @@ from sweeper.terminal import Terminal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """``facts`` are those of ``worker.script_facts``; empty where the run did not come to an end."""
+    """``facts`` are those of ``worker.script.facts``; empty where the run did not come to an end."""
 
     outcome: Outcome
     facts: Mapping[str, Any]

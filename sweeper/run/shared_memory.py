@@ -26,8 +26,8 @@ def clear_shared_memory(folder: Path = SEGMENTS, *, port: str | None = None) -> 
     found = [path for path in folder.glob(PATTERN) if _is_ours(path) and _is_over(path, port)]
     if not found:
         return []
-    mapped = _mapped(found)
-    removed = [path for path in found if path not in mapped]
+    in_use = mapped(found)
+    removed = [path for path in found if path not in in_use]
     for path in removed:
         path.unlink(missing_ok=True)
     return removed
@@ -49,7 +49,8 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def _mapped(paths: Sequence[Path]) -> set[Path]:
+def mapped(paths: Sequence[Path]) -> set[Path]:
+    """Those that a living process has in its memory."""
     in_use: set[Path] = set()
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with contextlib.suppress(OSError):

@@ -30,7 +30,7 @@ def main(spec_path: Path) -> int:
 
             result = train(spec, folder, progress)
         else:
-            from sweeper.worker.script import run_script
+            from sweeper.worker.script.run import run_script
 
             result = run_script(spec, folder, progress, rank)
     except BaseException as error:

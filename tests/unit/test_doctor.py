@@ -15,11 +15,13 @@ from sweeper.core.machine import Machine
 from sweeper.errors import EnvironmentUnfit, UsageError
 from sweeper.hydra_edge.default_study import ops_of_default_study
 from sweeper.hydra_edge.doctor import asked_for, check_fit, doctor_text
-from sweeper.run import doctor_hosts, doctor_storage, doctor_tools
 from sweeper.run.background import Background
-from sweeper.run.doctor import Check, answer
-from sweeper.run.doctor_hosts import host_findings, hosts_in
-from sweeper.run.doctor_machine import (
+from sweeper.run.doctor import hosts as hosts_looked_at
+from sweeper.run.doctor import storage as storage_looked_at
+from sweeper.run.doctor import tools as tools_looked_at
+from sweeper.run.doctor.examine import Check, answer
+from sweeper.run.doctor.hosts import host_findings, hosts_in
+from sweeper.run.doctor.machine import (
     available_bytes,
     device_findings,
     device_memory,
@@ -28,7 +30,7 @@ from sweeper.run.doctor_machine import (
     pinned_limit,
     shared_memory,
 )
-from sweeper.run.doctor_ops import (
+from sweeper.run.doctor.ops import (
     OpsKnown,
     Toolchain,
     libaio_finding,
@@ -36,15 +38,15 @@ from sweeper.run.doctor_ops import (
     op_findings,
     tool_findings,
 )
-from sweeper.run.doctor_storage import (
+from sweeper.run.doctor.storage import (
     Speed,
     measure_speed,
     nvme_findings,
     nvme_speed,
     room_findings,
 )
-from sweeper.run.doctor_tools import Tool, compiler, nvcc_release
-from sweeper.run.doctor_versions import KNOWN, version_finding
+from sweeper.run.doctor.tools import Tool, compiler, nvcc_release
+from sweeper.run.doctor.versions import KNOWN, version_finding
 from tests.support import ROOT
 
 GIB = 2**30
@@ -175,7 +177,7 @@ def test_headers_of_python_that_are_missing_are_what_is_to_be_installed(tmp_path
 
 
 def test_a_compiler_that_hangs_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor_tools, "TOOL_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(tools_looked_at, "TOOL_TIMEOUT_SECONDS", 0.3)
     monkeypatch.setenv("CXX", str(executable(tmp_path / "c++", "exec sleep 60")))
     assert "no answer within 0.3 s" in compiler().found
 
@@ -299,7 +301,7 @@ def test_a_folder_that_cannot_be_written_is_a_failure():
 
 
 def test_the_speed_of_a_drive_is_measured_and_nothing_is_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor_storage, "MOST_BYTES", 16 * 2**20)
+    monkeypatch.setattr(storage_looked_at, "MOST_BYTES", 16 * 2**20)
     speed = measure_speed(tmp_path)
     assert speed.write_bytes_per_second > 0
     assert speed.read_bytes_per_second > 0
@@ -308,7 +310,7 @@ def test_the_speed_of_a_drive_is_measured_and_nothing_is_left(tmp_path, monkeypa
 
 
 def test_a_file_system_without_o_direct_is_measured_through_the_page_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor_storage, "MOST_BYTES", 16 * 2**20)
+    monkeypatch.setattr(storage_looked_at, "MOST_BYTES", 16 * 2**20)
     real = os.pwrite
     refused = []
 
@@ -345,7 +347,7 @@ def test_a_drive_is_judged_by_how_it_was_measured(rate, direct, kind, status, sa
 
 @pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="needs a /dev/shm of its own")
 def test_a_drive_that_is_memory_is_told(monkeypatch):
-    monkeypatch.setattr(doctor_storage, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(storage_looked_at, "MOST_BYTES", 2**20)
     (found,) = nvme_findings(Path("/dev/shm"))
     assert "/dev/shm (tmpfs)" in found.found
     assert "warning" == found.status
@@ -422,7 +424,7 @@ def test_what_ssh_says_decides_what_to_type(reached_by, said, advice):
 
 
 def test_hosts_that_hang_are_given_up_and_asked_at_once(reached_by, monkeypatch):
-    monkeypatch.setattr(doctor_hosts, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(hosts_looked_at, "ANSWER_SECONDS", 1.0)
     started = time.monotonic()
     found = reached_by("exec sleep 60")
     assert "not reachable: no answer within 1 s" == found["host node1"].found

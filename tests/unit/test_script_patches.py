@@ -10,13 +10,13 @@ import pytest
 
 from sweeper.core.plan import plan
 from sweeper.core.script import ScriptSpec
-from sweeper.worker import script_deepspeed
-from sweeper.worker.script_accelerate import patch_accelerate
-from sweeper.worker.script_deepspeed import patch_deepspeed
-from sweeper.worker.script_lightning import patch_lightning
-from sweeper.worker.script_transformers import patch_transformers
-from sweeper.worker.substitution import Substitution
-from sweeper.worker.when_imported import when_imported
+from sweeper.worker.script import deepspeed as deepspeed_patch
+from sweeper.worker.script.accelerate import patch_accelerate
+from sweeper.worker.script.deepspeed import patch_deepspeed
+from sweeper.worker.script.lightning import patch_lightning
+from sweeper.worker.script.substitution import Substitution
+from sweeper.worker.script.transformers import patch_transformers
+from sweeper.worker.script.when_imported import when_imported
 from tests.support import MACHINE, nano
 
 OWN = {
@@ -114,7 +114,7 @@ def test_parameters_are_partitioned_at_the_candidates_stage_alone(monkeypatch, s
         seen.update(config=config_dict_or_path, enabled=enabled)
 
     monkeypatch.setattr(deepspeed.zero.Init, "__init__", init)
-    script_deepspeed._patch_zero_init(substitution(**{"zero.stage": stage}))
+    deepspeed_patch._patch_zero_init(substitution(**{"zero.stage": stage}))
     deepspeed.zero.Init(config_dict_or_path={**OWN, "zero_optimization": {"stage": 3}})
     assert (stage, stage == 3) == (seen["config"]["zero_optimization"]["stage"], seen["enabled"])
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from sweeper.core.plan import plan
-from sweeper.worker import script_steps
 from sweeper.worker.failures import UnsupportedHere
 from sweeper.worker.ledger import Ledger
 from sweeper.worker.progress import Progress
-from sweeper.worker.script_steps import ScriptSteps
+from sweeper.worker.script import steps as steps_module
+from sweeper.worker.script.steps import ScriptSteps
 from tests.support import MACHINE, nano
 
 ACCUMULATION = 2
@@ -51,15 +51,15 @@ class Ended(BaseException):
 @pytest.fixture
 def watched(tmp_path, monkeypatch):
     """Makes an engine that is watched, and the list that its result ends in."""
-    monkeypatch.setattr(script_steps, "agreed", bool)
-    monkeypatch.setattr(script_steps.dist, "barrier", lambda: None)
+    monkeypatch.setattr(steps_module, "agreed", bool)
+    monkeypatch.setattr(steps_module.dist, "barrier", lambda: None)
 
     class Accelerator:
         def synchronize(self): ...
         def device_name(self):
             return "cpu"
 
-    monkeypatch.setattr(script_steps, "get_accelerator", Accelerator)
+    monkeypatch.setattr(steps_module, "get_accelerator", Accelerator)
 
     def make(engine, **limits):
         spec = replace(

@@ -66,7 +66,7 @@ def test_each_framework_comes_in_by_its_own_door(path):
         assert allowed is None or relative(path).startswith(tuple(allowed)), f"{name} in {path}"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "sweeper" / "core").glob("*.py")), ids=relative)
+@pytest.mark.parametrize("path", sorted((ROOT / "sweeper" / "core").rglob("*.py")), ids=relative)
 def test_the_core_imports_only_itself_and_the_standard_library(path):
     import sys
 
@@ -99,7 +99,7 @@ def test_nobody_imports_the_worker_or_the_entry_point(path):
     assert not any(name == "sweeper.cli" for name in imported(path))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "sweeper" / "worker").glob("*.py")), ids=relative)
+@pytest.mark.parametrize("path", sorted((ROOT / "sweeper" / "worker").rglob("*.py")), ids=relative)
 def test_the_worker_knows_the_core_and_nothing_else_of_ours(path):
     for name in imported(path):
         if name.startswith("sweeper."):

@@ -54,10 +54,16 @@ def activations(settings: Settings, profile: ModelProfile, share: Share) -> list
     cast = recomputed * profile.cast_bytes(settings.precision.mode) * share.sharded
     add("activations", "forward", saved * (1 + waiting) + cast, on_heap)
     add("logits and loss", "forward", traced("head"), _is_small_head(profile, share))
+    if settings.precision.mode != "fp32" and not _is_small_head(profile, share):
+        # Of half the width where the loss is not: the logits, and later their gradient.
+        logits = 2.0 * (profile.vocab_size or 0) * share.samples * share.tokens
+        if logits < HEAP_BLOCK_BYTES:
+            add("workspace", "backward", logits, True)
     # A little later the first block to go backward is at work.
     carried = traced("carried")
+    table = share.largest_parameter * _gradient_bytes(settings)
     add("activations", "backward", saved * (1 + waiting) + working, on_heap)
-    add("gradients", "backward", carried, carried < HEAP_BLOCK_BYTES)
+    add("gradients", "backward", carried, min(carried, table) < HEAP_BLOCK_BYTES)
     if settings.parallel.pipeline > 1:
         # pipe/engine.py: the last stage's outputs wait in its buffers until the backward pass ends.
         logits = 4.0 * (profile.vocab_size or 0) * share.samples * share.tokens
@@ -70,8 +76,8 @@ def activations(settings: Settings, profile: ModelProfile, share: Share) -> list
     last = traced("embedding_backward")
     if share.accumulation_steps == 1 and settings.zero.stage < 2:
         # One of them becomes the gradient, which is counted with the others.
-        last = max(last - share.largest_parameter * _gradient_bytes(settings), 0.0)
-    add("gradients", "embedding", last, last < HEAP_BLOCK_BYTES)
+        last = max(last - table, 0.0)
+    add("gradients", "embedding", last, min(last, table) < HEAP_BLOCK_BYTES)
     return pieces
 
 

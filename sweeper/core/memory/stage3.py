@@ -60,7 +60,8 @@ def _offloaded_share(settings: Settings, own: float, group: float) -> float:
 def _gathered(settings: Settings, share: Share, w: Widths) -> list[Piece]:
     """Whole parameters: small ones always, the others from their forward to their backward pass."""
     elsewhere = settings.offload.params != "none" and settings.hardware.accelerator == "cuda"
-    if share.zero_ranks == 1 and not elsewhere:
+    # zero.Init cuts over all ranks before AutoTP comes, and what is cut is gathered (run).
+    if share.zero_ranks == 1 and share.tensor_ranks == 1 and not elsewhere:
         return []  # _no_gather_coalesced: the partition is the parameter
     zero = settings.zero
     threshold = _own(zero.stage3_param_persistence_threshold, 100_000)
@@ -78,8 +79,11 @@ def _gathered(settings: Settings, share: Share, w: Widths) -> list[Piece]:
     part = min(live / whole, 1.0) if whole else 0.0
     pieces = [flat("parameters", "always", persistent * w.weight)]
     for phase in ("forward", "backward"):
-        gathered = of_parameters("parameters", phase, rest, w.weight * part)
-        pieces += gathered
+        pieces += of_parameters("parameters", phase, rest, w.weight * part)
+        if settings.hardware.accelerator == "cpu":
+            # gloo gathers into a copy, and so does all_gather_coalesced.
+            largest = ((max((numel for numel, _ in rest), default=0), 1),)
+            pieces += of_parameters("buckets and communication", phase, largest, w.weight)
     return pieces
 
 
@@ -113,5 +117,9 @@ def _reduction(settings: Settings, share: Share, w: Widths) -> list[Piece]:
         copied += w.sent  # gloo reduces a copy
     pieces.append(flat("buckets and communication", "reduce", filled * copied))
     if share.largest_parameter > bucket:
-        pieces.append(flat("gradients", "reduce", share.largest_parameter * w.weight))
+        # It is reduced alone, where it is: what is copied of it is what is sent.
+        alone = w.weight + converted
+        if settings.hardware.accelerator == "cpu":
+            alone += w.sent
+        pieces += of_parameters("gradients", "reduce", ((share.largest_parameter, 1),), alone)
     return pieces

@@ -116,13 +116,18 @@ def _stages_1_and_2(settings: Settings, share: Share) -> list[Piece]:
         flat("master weights", "always", own * w.master, place),
         flat("optimizer states", "always", own * w.states, place),
     ]
-    pieces += _reduction(settings, share, w)
+    filled = _filled(settings, share)
+    copies = filled * _copied(settings, share, w)
+    pieces += _reduction(settings, share, w, filled, copies)
+    # Where one reduction takes all gradients, its copies are gone before the partition's are kept.
+    gone = copies if filled == share.parameters else 0.0
     if zero.stage == 1:
         # Whole gradients stay until all micro-batches have added to them; each is then replaced by
         # its place in the bucket, so that of the large ones one is there twice.
         whole = _in_phases("gradients", ("embedding", "reduce"), share.sizes, w.gradient)
         pieces += [p for p in whole if p.on_heap or p.phase == "embedding"]
-        pieces.append(flat("gradients", "reduce", share.largest_parameter * w.gradient))
+        last = max(share.largest_parameter * w.gradient - gone, 0.0)
+        pieces.append(flat("gradients", "reduce", last))
         if several:
             pieces += _in_phases("gradients", ("forward", "backward"), share.sizes, w.gradient)
     if offloaded:
@@ -130,7 +135,7 @@ def _stages_1_and_2(settings: Settings, share: Share) -> list[Piece]:
     # copy_grads_in_partition, then get_flat_partition and step(): flattened, then made fp32
     summed = _whole_parameters_of_a_partition(share) * w.gradient
     if zero.contiguous_gradients is not False:
-        pieces.append(flat("gradients", "reduce", summed))
+        pieces.append(flat("gradients", "reduce", max(summed - gone, 0.0)))
     if several and zero.stage == 2:
         pieces += [flat("gradients", phase, summed) for phase in _WITHIN_A_STEP]
     converted = own * w.master if w.gradient != w.master else 0.0
@@ -153,11 +158,31 @@ def _whole_parameters_of_a_partition(share: Share) -> float:
     return min(own * -(-share.largest_parameter // own), float(share.parameters))
 
 
-def _reduction(settings: Settings, share: Share, w: Widths) -> list[Piece]:
+def _filled(settings: Settings, share: Share) -> float:
+    """Elements of the gradients that are reduced at once."""
+    bucket = settings.zero.reduce_bucket_size or BUCKET
+    return min(bucket, share.up_to(bucket))
+
+
+def _in_bucket(settings: Settings, w: Widths) -> int:
+    """Bytes of an element: stage 1 fills it with what it has summed, stage 2 with what comes."""
+    return w.gradient if settings.zero.stage == 1 else w.weight
+
+
+def _copied(settings: Settings, share: Share, w: Widths) -> int:
+    """Bytes of an element: allreduce_bucket puts the slices for several ranks together."""
+    width = _in_bucket(settings, w)
+    several = share.zero_ranks > 1 and settings.zero.reduce_scatter is not False
+    return (width if several else 0) + (w.sent if w.sent != width else 0)
+
+
+def _reduction(
+    settings: Settings, share: Share, w: Widths, filled: float, copies: float
+) -> list[Piece]:
     """The buffer that gradients are copied to (setup_buckets), and what a reduction copies of it."""
     zero = settings.zero
     bucket = zero.reduce_bucket_size or BUCKET
-    filled = min(bucket, share.up_to(bucket))
+    width = _in_bucket(settings, w)
     buffers = 2 if zero.overlap_comm else 1
     offloaded = settings.offload.optimizer != "none"
     pieces = []
@@ -169,21 +194,18 @@ def _reduction(settings: Settings, share: Share, w: Widths) -> list[Piece]:
                 Piece(
                     component="buckets and communication",
                     phase=phase,
-                    bytes=buffers * bucket * w.weight,
-                    touched=filled * w.weight if phase in touched_in else 0.0,
-                    on_heap=bucket * w.weight < HEAP_BLOCK_BYTES,
+                    bytes=buffers * bucket * width,
+                    touched=filled * width if phase in touched_in else 0.0,
+                    on_heap=bucket * width < HEAP_BLOCK_BYTES,
                 )
             )
     else:
         if zero.stage == 2:
             pieces += _in_phases("gradients", ("embedding", "reduce"), share.sizes, w.weight)
-        pieces.append(flat("buckets and communication", "reduce", filled * w.weight))
-    # allreduce_bucket: the slices for several ranks are put together, which copies them
-    copied = w.weight if share.zero_ranks > 1 and zero.reduce_scatter is not False else 0
-    copied += w.sent if w.sent != w.weight else 0
-    pieces.append(flat("buckets and communication", "reduce", filled * copied))
+        pieces.append(flat("buckets and communication", "reduce", filled * width))
+    pieces.append(flat("buckets and communication", "reduce", copies))
     if offloaded:  # the copies are gone when the norm of each gradient is taken
-        norm = max(share.largest_parameter * NORM_BYTES - filled * copied, 0.0)
+        norm = max(share.largest_parameter * NORM_BYTES - copies, 0.0)
         pieces.append(flat("workspace", "reduce", norm))
     return pieces
 

@@ -6,8 +6,8 @@ import functools
 from types import ModuleType
 from typing import Any
 
-from sweeper.worker.substitution import Substitution
-from sweeper.worker.when_imported import when_imported
+from sweeper.worker.script.substitution import Substitution
+from sweeper.worker.script.when_imported import when_imported
 
 _OF_THE_PLUGIN = {
     "zero_stage": "zero_optimization.stage",

@@ -11,7 +11,7 @@ from typing import Any
 import deepspeed
 from deepspeed.runtime.tensor_parallel.init_utils import load_ds_config
 
-from sweeper.worker.substitution import Substitution
+from sweeper.worker.script.substitution import Substitution
 
 _CONFIGS = ("config", "config_params")
 _OF_ARGS = ("deepspeed_config", "deepscale_config")

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from sweeper.worker.substitution import finite
+from sweeper.worker.script.substitution import finite
 
 
 def facts_of_engine(engine: Any, own: dict[str, Any]) -> dict[str, Any]:

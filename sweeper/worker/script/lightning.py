@@ -6,8 +6,8 @@ import functools
 from types import ModuleType
 from typing import Any
 
-from sweeper.worker.substitution import Substitution
-from sweeper.worker.when_imported import when_imported
+from sweeper.worker.script.substitution import Substitution
+from sweeper.worker.script.when_imported import when_imported
 
 _MODULES = ("lightning.pytorch.strategies.deepspeed", "pytorch_lightning.strategies.deepspeed")
 # The strategy refuses these, and takes them from its Trainer; deepspeed.initialize gets them from us.

@@ -28,14 +28,14 @@ from sweeper.worker.limits import count_file_pages_from_here, lift_memory_limit
 from sweeper.worker.ops import adopt_built_ops
 from sweeper.worker.progress import Progress
 from sweeper.worker.record import write_result
-from sweeper.worker.script_accelerate import patch_accelerate
-from sweeper.worker.script_deepspeed import patch_deepspeed
-from sweeper.worker.script_facts import facts_of_engine, has_dropout, recomputes
-from sweeper.worker.script_lightning import patch_lightning
-from sweeper.worker.script_steps import ScriptSteps
-from sweeper.worker.script_transformers import patch_transformers
+from sweeper.worker.script.accelerate import patch_accelerate
+from sweeper.worker.script.deepspeed import patch_deepspeed
+from sweeper.worker.script.facts import facts_of_engine, has_dropout, recomputes
+from sweeper.worker.script.lightning import patch_lightning
+from sweeper.worker.script.steps import ScriptSteps
+from sweeper.worker.script.substitution import Substitution
+from sweeper.worker.script.transformers import patch_transformers
 from sweeper.worker.share import bind_cores, check_support, limit_memory
-from sweeper.worker.substitution import Substitution
 
 
 def run_script(

@@ -7,8 +7,8 @@ import os
 from types import ModuleType
 from typing import Any
 
-from sweeper.worker.substitution import Substitution
-from sweeper.worker.when_imported import when_imported
+from sweeper.worker.script.substitution import Substitution
+from sweeper.worker.script.when_imported import when_imported
 
 
 def patch_transformers(substitution: Substitution) -> None:

@@ -14,8 +14,8 @@ from sweeper.core.machine import Machine
 from sweeper.errors import EnvironmentUnfit
 from sweeper.places import cache_dir, extensions_dir
 from sweeper.run.background import Background
-from sweeper.run.doctor_hosts import host_findings, most_seconds
-from sweeper.run.doctor_machine import (
+from sweeper.run.doctor.hosts import host_findings, most_seconds
+from sweeper.run.doctor.machine import (
     device_findings,
     device_memory_findings,
     limit_findings,
@@ -23,7 +23,7 @@ from sweeper.run.doctor_machine import (
     memory_findings,
     no_device,
 )
-from sweeper.run.doctor_ops import (
+from sweeper.run.doctor.ops import (
     OpsKnown,
     Toolchain,
     libaio_finding,
@@ -31,9 +31,9 @@ from sweeper.run.doctor_ops import (
     op_findings,
     tool_findings,
 )
-from sweeper.run.doctor_storage import nvme_findings, room_findings
-from sweeper.run.doctor_tools import compiler, ninja, nvcc_release
-from sweeper.run.doctor_versions import version_findings
+from sweeper.run.doctor.storage import nvme_findings, room_findings
+from sweeper.run.doctor.tools import compiler, ninja, nvcc_release
+from sweeper.run.doctor.versions import version_findings
 from sweeper.run.machine import accelerator, ask_worker, device_count, has_libaio, quick_look
 from sweeper.run.ops import LIBRARIES, is_built
 

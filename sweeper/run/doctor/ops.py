@@ -10,7 +10,7 @@ from typing import Any
 
 from sweeper.core.finding import Finding, failure, ok, warning
 from sweeper.places import extensions_dir
-from sweeper.run.doctor_tools import Tool
+from sweeper.run.doctor.tools import Tool
 from sweeper.run.ops import LIBRARIES, stale_locks
 
 _INSTALL_LIBAIO = (
