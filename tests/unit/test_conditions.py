@@ -41,6 +41,7 @@ def test_every_value_of_every_space_composes(hydra, name):
             composer.settings([f"{parameter}={value}"])
 
 
+@pytest.mark.timeout(300)
 def test_what_is_sampled_acts_and_what_acts_is_sampled(hydra, tmp_path):
     space, composer = space_and_composer(hydra, "full")
     study = open_study(

@@ -4,6 +4,7 @@ import math
 import random
 
 import optuna
+import pytest
 
 from sweeper.core.finalists import Contest, finalists_of, play
 from sweeper.core.outcome import OutOfMemory
@@ -92,6 +93,7 @@ def answer_of(seed):
     return max(map(truth, named)), result.gain, gain
 
 
+@pytest.mark.timeout(300)
 def test_a_study_names_the_true_best_or_a_tie_with_it_and_the_interval_holds_the_true_gain():
     found, held = 0, 0
     for seed in range(100):
