@@ -13,11 +13,16 @@ from sweeper.core.trial import Trial
 
 
 def write_text(path: Path, text: str) -> None:
+    """As ``write_bytes``."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Atomic and durable: a reader sees the old file or the new one, never a half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
+    with open(temporary, "wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
@@ -199,8 +204,17 @@ class StudyFolder:
         return self.path / "optuna.journal"
 
     @property
+    def name(self) -> str:
+        """The folder's own, also where it is typed as ``.``."""
+        return self.path.resolve().name
+
+    @property
     def trials_csv(self) -> Path:
         return self.path / "trials.csv"
+
+    @property
+    def trials_parquet(self) -> Path:
+        return self.path / "trials.parquet"
 
     @property
     def report(self) -> Path:

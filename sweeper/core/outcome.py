@@ -96,6 +96,11 @@ assert set(_KINDS.values()) == set(get_args(Outcome))
 _NAMES = {cls: name for name, cls in _KINDS.items()}
 
 
+def kinds() -> tuple[str, ...]:
+    """The words for all outcomes."""
+    return tuple(_KINDS)
+
+
 def kind_of(outcome: Outcome) -> str:
     """The word for an outcome in tables and JSON: ``"out-of-memory"``."""
     return _NAMES[type(outcome)]

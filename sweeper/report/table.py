@@ -1,8 +1,9 @@
-"""The trials of a study as a table, and as ``trials.csv``."""
+"""The trials of a study as a table: one row for each, typed as its columns are described."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -10,6 +11,7 @@ from sweeper.core.equivalence import LossDifference, loss_differences
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import kind_of, measurement_of, reason_of
 from sweeper.core.trial import Trial
+from sweeper.report.columns import Column, columns_of
 from sweeper.report.utilization import model_flops_utilization
 
 # Always shown, whether or not they vary; what else varies comes behind them.
@@ -22,6 +24,9 @@ MAIN_SETTINGS = (
     "checkpointing.every_nth_block",
 )
 
+# It acts only in fp16, where it is the same for all, and would be shown wherever fp16 was tried.
+NEVER_SHOWN = "precision.fp16_initial_scale_power"
+
 PARTS = ("forward", "backward", "optimizer", "rest")
 LEDGER = (
     "device_peak_active_bytes",
@@ -32,11 +37,17 @@ LEDGER = (
 )
 
 
-def trials_table(trials: Sequence[Trial]) -> pd.DataFrame:
-    """One row for each trial; rates per second, memory in bytes of the worst rank, NaN where unknown."""
+def trials_table(studies: Mapping[str, Sequence[Trial]]) -> pd.DataFrame:
+    """One row for each trial, in the columns of ``report/columns.py``; study by study, by name."""
+    trials = [trial for of_study in studies.values() for trial in of_study]
     settings = (*MAIN_SETTINGS, *other_varying_settings(trials))
-    differences = loss_differences(trials)
-    return pd.DataFrame([_row(t, settings, differences.get(t.number)) for t in trials])
+    rows = []
+    for study, of_study in studies.items():
+        differences = loss_differences(of_study)
+        rows += [_row(study, t, settings, differences.get(t.number)) for t in of_study]
+    columns = columns_of(settings, [trial.settings for trial in trials])
+    assert not rows or list(rows[0]) == [column.name for column in columns]
+    return pd.DataFrame({c.name: _series(c, [row[c.name] for row in rows]) for c in columns})
 
 
 def other_varying_settings(trials: Sequence[Trial]) -> list[str]:
@@ -46,9 +57,18 @@ def other_varying_settings(trials: Sequence[Trial]) -> list[str]:
         name
         for name in names
         if name not in MAIN_SETTINGS
-        and name != "precision.fp16_initial_scale_power"
+        and name != NEVER_SHOWN
         and len({repr(trial.settings.get(name)) for trial in trials}) > 1
     ]
+
+
+def _series(column: Column, values: Sequence[Any]) -> pd.Series:
+    checked = [column.checked(value) for value in values]
+    if column.dtype.startswith("datetime"):
+        return pd.to_datetime(pd.Series(checked, dtype="float64"), unit="s", utc=True).dt.round(
+            "ms"
+        )
+    return pd.Series(checked, dtype=column.dtype)
 
 
 def _largest(m: Measurement, name: str) -> int | None:
@@ -59,9 +79,10 @@ def _largest(m: Measurement, name: str) -> int | None:
 
 
 def _row(
-    trial: Trial, settings: Sequence[str], difference: LossDifference | None
+    study: str, trial: Trial, settings: Sequence[str], difference: LossDifference | None
 ) -> dict[str, object]:
     row: dict[str, object] = {
+        "study": study,
         "trial": trial.number,
         "outcome": kind_of(trial.outcome),
         "reason": reason_of(trial.outcome),
@@ -86,9 +107,21 @@ def _row(
         "peak_device_reserved_bytes": m and m.peak_device_reserved_bytes,
         "peak_host_resident_bytes": m and m.peak_host_resident_bytes,
         **{name: m and _largest(m, name) for name in LEDGER},
+        "memory_limit_bytes": trial.memory_limit_bytes,
         "alloc_retries": m and m.alloc_retries,
         "wall_seconds": trial.wall_seconds,
+        "started_at": trial.started_at or None,
+        "environment": _environment(trial.environment),
         "notes": "; ".join(trial.notes),
         "overrides": " ".join(trial.overrides),
     }
     return row
+
+
+def _environment(environment: Mapping[str, Any]) -> str:
+    """What numbers depend on; a machine of the same kind is as good, so its name is left out."""
+    return "; ".join(
+        f"{name} {value}"
+        for name, value in environment.items()
+        if name != "host" and value is not None
+    )

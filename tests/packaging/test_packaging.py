@@ -111,6 +111,10 @@ def test_our_optuna_wins_where_the_published_plugin_is_installed_too(site, tmp_p
     assert "hydra_plugins.sweeper_optuna.OptunaSweeper" in shown.stdout, shown.stderr
 
 
+def test_scripts_that_import_the_wheel_can_be_type_checked(site):
+    assert (site / "sweeper" / "py.typed").is_file()
+
+
 def test_the_licence_goes_with_the_wheel(wheel):
     assert any(name.endswith("LICENSE") for name in zipfile.ZipFile(wheel).namelist())
 

@@ -30,6 +30,7 @@ DOORS = {
     "hydra": ["sweeper/hydra_edge/", "hydra_plugins/"],
     "omegaconf": ["sweeper/hydra_edge/", "hydra_plugins/"],
     "pandas": ["sweeper/report/"],
+    "pyarrow": [],  # pandas imports it where it is there
     "matplotlib": ["sweeper/report/"],
     "rich": ["sweeper/terminal.py"],
     "accelerate": [],  # an export is files: nobody needs what reads them

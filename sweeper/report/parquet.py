@@ -1,0 +1,22 @@
+"""``trials.parquet``: the table of trials with its types, where pyarrow is there to write it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+
+from sweeper.core.folder import write_bytes
+
+
+def write_parquet(table: pd.DataFrame, path: Path) -> str | None:
+    """Returns None, or the line that says why there is no file; one of an earlier report is removed then."""
+    if find_spec("pyarrow") is None:
+        path.unlink(missing_ok=True)
+        return (
+            f"no {path.name}: pyarrow is not installed (pip install 'deepspeed-sweeper[parquet]'); "
+            f"sweeper.load('{path.parent}') gives the same table without it"
+        )
+    write_bytes(path, table.to_parquet(None, engine="pyarrow", index=False))
+    return None
