@@ -55,6 +55,17 @@ class Objective:
             "cost": "of the price's currency",
         }[self.kind]
 
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """One for each of ``values``, short enough for an axis."""
+        return {
+            "throughput": ("tokens/s",),
+            "memory": ("peak bytes",),
+            "pareto": ("tokens/s", "peak bytes"),
+            "time_to_target": ("hours to target",),
+            "cost": ("cost of target",),
+        }[self.kind]
+
     def values(self, m: Measurement) -> tuple[float, ...]:
         """One number for each direction."""
         match self.kind:

@@ -55,6 +55,7 @@ def open_sampler(
         journal=folder.journal,
         study_name=options.get("study_name") or folder.path.name,
         directions=objective.directions,
+        value_names=objective.value_names,
         # Another seed for the rest, else a sampler would draw what it drew before.
         seed=None if seed is None else seed + len(finished),
     )

@@ -14,6 +14,7 @@ from sweeper.errors import UsageError
 from sweeper.report.bundle import write_bundle
 from sweeper.report.figures import draw_figures
 from sweeper.report.markdown import report_markdown
+from sweeper.report.notes import write_notes
 from sweeper.report.parquet import write_parquet
 from sweeper.report.study_record import how_it_stands, study_document
 from sweeper.report.table import trials_table
@@ -31,7 +32,7 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
         raise UsageError(f"{folder.path}: no trial of this study has ended; nothing to report")
     table = trials_table({folder.name: trials})
     write_text(folder.trials_csv, table.to_csv(index=False))
-    not_written = write_parquet(table, folder.trials_parquet)
+    not_written = [write_parquet(table, folder.trials_parquet)]
     figures = draw_figures(trials, _importances(folder, study), folder.figures)
     write_text(
         folder.report,
@@ -49,12 +50,11 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
     if stop_reason is not None:
         write_text(folder.stop_reason, stop_reason + "\n")
     write_bundle(folder, how)
+    not_written.append(write_notes(folder, study, how))
     files = [f"report: {folder.report}"]
     if how.winner is not None:
         files.append(f"config: {folder.best_ds_config}")
-    if not_written is not None:
-        files.append(not_written)
-    return "\n".join([verdict(how), *files])
+    return "\n".join([verdict(how), *files, *filter(None, not_written)])
 
 
 def _robustness(folder: StudyFolder, how: Standing, study: Mapping[str, Any]) -> Robustness | None:

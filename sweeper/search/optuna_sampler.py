@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -22,10 +23,10 @@ from sweeper.core.outcome import (
 )
 from sweeper.core.space import Identity, Point, SearchSpace, identity
 from sweeper.core.trial import Trial
+from sweeper.search.dashboard import constraints, set_constraint
 from sweeper.search.guide import Guide, Result
 from sweeper.search.optuna_study import distribution_of, parsed, suggested, typed
 
-CONSTRAINT = "fits"
 # After so many known or unlikely points in a row a finite space is searched for one that is neither.
 MAX_PASSED_OVER = 10
 MAX_ENUMERATED = 100_000
@@ -158,7 +159,7 @@ class OptunaSampler:
         if isinstance(trial.outcome, Crashed):
             self._tell(asked, TrialState.FAIL)
             return
-        asked.set_constraint(CONSTRAINT, self._violation(trial))
+        set_constraint(asked, self._violation(trial))
         measurement = measurement_of(trial.outcome)
         if measurement is not None:
             self._tell(asked, TrialState.COMPLETE, self._objective.values(measurement))
@@ -241,16 +242,28 @@ class OptunaSampler:
     def _add(self, point: Point, trial: Trial, values: Any, attributes: dict[str, Any]) -> None:
         crashed = isinstance(trial.outcome, Crashed)
         state = TrialState.COMPLETE if values is not None else TrialState.PRUNED
-        self._study.add_trial(
-            create_trial(
-                state=TrialState.FAIL if crashed else state,
-                values=None if values is None else list(values),
-                params={n: parsed(self._space.parameters[n], v) for n, v in point.items()},
-                distributions={name: self._distributions[name] for name in point},
-                user_attrs={**attributes, **_summary(trial)},
-                constraints=None if crashed else {CONSTRAINT: self._violation(trial)},
-            )
+        added = create_trial(
+            state=TrialState.FAIL if crashed else state,
+            values=None if values is None else list(values),
+            params={n: parsed(self._space.parameters[n], v) for n, v in point.items()},
+            distributions={name: self._distributions[name] for name in point},
+            user_attrs={**attributes, **_summary(trial)},
+            system_attrs=None if crashed else constraints(self._violation(trial)),
         )
+        if "trial" in attributes and trial.started_at:
+            added.intermediate_values = self._by_step(trial)
+            added.datetime_start = datetime.fromtimestamp(trial.started_at)
+            ended_at = trial.started_at + trial.wall_seconds
+            added.datetime_complete = datetime.fromtimestamp(ended_at)
+        self._study.add_trial(added)
+
+    def _by_step(self, trial: Trial) -> dict[int, float]:
+        """Tokens/s of each timed step; Optuna has them for a single objective alone."""
+        m = measurement_of(trial.outcome)
+        if m is None or len(self._objective.directions) > 1:
+            return {}
+        rates = (m.tokens_per_step / seconds for seconds in m.step_seconds)
+        return {step: float(f"{rate:.6g}") for step, rate in enumerate(rates)}
 
     def _holds(self, point: Point) -> bool:
         """Whether the sampler could have asked for it."""
@@ -342,5 +355,6 @@ def _summary(trial: Trial) -> Mapping[str, Any]:
             "outcome": kind_of(trial.outcome),
             "tokens_per_second": measurement.tokens_per_second,
             "peak_bytes": measurement.peak_bytes,
+            "step_seconds": measurement.median_step_seconds,
         }
     return {"outcome": kind_of(trial.outcome), "reason": reason_of(trial.outcome)}

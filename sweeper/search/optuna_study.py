@@ -40,8 +40,11 @@ def open_study(
     study_name: str,
     directions: Sequence[Direction],
     seed: int | None,
+    value_names: Sequence[str] | None = None,
 ) -> optuna.study.Study:
     """The study in its storage: a URL, ``journal:PATH``, or the journal file where None.
+
+    ``value_names`` say what the values are, one for each direction.
 
     Raises UsageError for a sampler or storage that cannot be had, and for a study of that name
     which was made for another space or objective.
@@ -69,6 +72,10 @@ def open_study(
             "type hydra.sweeper.study_name=<a new name>"
         )
     study.set_user_attr("space", described)
+    if value_names is not None and study.metric_names != list(value_names):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(list(value_names))
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         # Asked by a run that was killed; it is proposed again.
         study.tell(trial.number, state=TrialState.FAIL)

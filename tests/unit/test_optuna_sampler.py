@@ -39,7 +39,7 @@ def test_a_measured_trial_is_complete_with_its_throughput_and_fits(tmp_path):
     trial = told(tmp_path, measured(500.0))
     assert TrialState.COMPLETE == trial.state
     assert pytest.approx(500.0) == trial.value
-    assert trial.constraints["fits"] <= 0
+    assert trial.constraints["0"] <= 0
     assert 7 == trial.user_attrs["trial"]
 
 
@@ -53,7 +53,7 @@ def test_a_measured_trial_is_complete_with_its_throughput_and_fits(tmp_path):
 def test_what_does_not_fit_is_pruned_with_a_constraint_above_zero(tmp_path, outcome):
     trial = told(tmp_path, outcome)
     assert TrialState.PRUNED == trial.state
-    assert trial.constraints["fits"] > 0
+    assert trial.constraints["0"] > 0
     assert outcome.reason == trial.user_attrs["reason"]
 
 
@@ -62,9 +62,9 @@ def test_the_constraint_grades_how_far_off_a_trial_was(tmp_path):
         told(tmp_path / phase, OutOfMemory(memory="host", phase=phase, reason="x"))
         for phase in ("build", "measure")
     )
-    assert late.constraints["fits"] < early.constraints["fits"]
+    assert late.constraints["0"] < early.constraints["0"]
     far = told(tmp_path / "far", Infeasible(rule="r", reason="x", violation=7.0))
-    assert 7.0 == far.constraints["fits"]
+    assert 7.0 == far.constraints["0"]
 
 
 def test_only_a_crash_is_told_as_failed(tmp_path):
@@ -175,7 +175,7 @@ def test_a_missed_floor_is_a_constraint_above_zero(tmp_path):
     study = opened(tmp_path, directions=("minimize",))
     memory = Objective(kind="memory", target_tokens=1e9, throughput_floor=500.0)
     tell(OptunaSampler(SPACE, study, seed=1, objective=memory), POINT, trial_of(0, measured(250.0)))
-    assert 1.0 == pytest.approx(study.trials[0].constraints["fits"])
+    assert 1.0 == pytest.approx(study.trials[0].constraints["0"])
 
 
 def test_what_probably_does_not_fit_is_asked_last(tmp_path):

@@ -1,0 +1,111 @@
+"""Notes and a picture for Optuna's dashboard: what its tables of numbers do not say of a study."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from sweeper.core.folder import StudyFolder
+from sweeper.core.outcome import Crashed, Measured, Stopped, kind_of, measurement_of, reason_of
+from sweeper.core.quantities import format_bytes, format_rate
+from sweeper.core.standing import Standing
+from sweeper.core.trial import Trial
+from sweeper.report.verdict import verdict
+
+# Of a crash's log: it is the end that says why.
+_MAX_EVIDENCE = 1500
+
+
+def write_notes(folder: StudyFolder, study: Mapping[str, Any], how: Standing) -> str | None:
+    """Into the study's storage, where there is one (a plain grid has none); returns why they could not be."""
+    if "study_name" not in study:
+        return None
+    lock = folder.journal.with_name(f"{folder.journal.name}.lock")
+    if study.get("storage") is None and os.path.lexists(lock):
+        return f"no notes for optuna-dashboard: {lock} is held by a study that runs, or was killed"
+    from sweeper.search.dashboard import annotate
+    from sweeper.search.optuna_study import load_study
+
+    loaded = load_study(study.get("storage"), folder.journal, study["study_name"])
+    if loaded is None:
+        return None
+    refused = annotate(
+        loaded,
+        note=study_note(how, folder),
+        trial_notes={trial.number: _trial_note(trial, how, folder) for trial in how.trials},
+        plots=plots(how),
+    )
+    return f"no notes for optuna-dashboard: {refused}" if refused else None
+
+
+def study_note(how: Standing, folder: StudyFolder) -> str:
+    """The verdict, and where the rest is; in Markdown."""
+    lines = [f"**{verdict(how)}**", "", f"Report: `{folder.report}`"]
+    if how.winner is not None:
+        lines += ["", f"Configuration: `{folder.best_ds_config}`"]
+    return "\n".join(lines)
+
+
+def _trial_note(trial: Trial, how: Standing, folder: StudyFolder) -> str:
+    wins = how.winner is not None and trial.number == how.winner.number
+    lines = [f"**Trial {trial.number}{', the winner' if wins else ''}**: {_outcome(trial)}"]
+    if trial.overrides:
+        lines.append(f"`{' '.join(trial.overrides)}`")
+    lines += trial.notes
+    if isinstance(trial.outcome, Crashed) and trial.outcome.evidence:
+        # A fence in the log itself would end ours.
+        evidence = trial.outcome.evidence[-_MAX_EVIDENCE:].replace("```", "'''")
+        lines.append(f"```\n{evidence}\n```")
+    lines.append(f"Files: `{folder.trial(trial.number).path}`")
+    return "\n\n".join(lines)
+
+
+def _outcome(trial: Trial) -> str:
+    m = measurement_of(trial.outcome)
+    if m is None:
+        return f"{kind_of(trial.outcome)}: {reason_of(trial.outcome)}"
+    interval = m.tokens_per_second_interval
+    said = (
+        f"{format_rate(m.tokens_per_second)} tokens/s "
+        f"({format_rate(interval.low)} to {format_rate(interval.high)}), "
+        f"step {m.median_step_seconds:.3g} s, peak {format_bytes(m.peak_bytes)}"
+    )
+    stopped = isinstance(trial.outcome, Stopped)
+    return f"{said}; stopped: {reason_of(trial.outcome)}" if stopped else said
+
+
+def plots(how: Standing) -> dict[str, Mapping[str, Any]]:
+    """Plotly's JSON of throughput against memory; empty where nothing was measured."""
+    kinds = {"measured": Measured, "stopped early": Stopped}
+    traces = [
+        _points(name, [t for t in how.trials if isinstance(t.outcome, kind)])
+        for name, kind in kinds.items()
+    ]
+    if how.winner is not None:
+        traces.append(_points(f"winner (trial {how.winner.number})", [how.winner], symbol="star"))
+    traces = [trace for trace in traces if trace["x"]]
+    if not traces:
+        return {}
+    layout = {
+        "title": {"text": "Throughput against memory"},
+        "xaxis": {"title": {"text": "peak memory of the fullest rank (GiB)"}},
+        "yaxis": {"title": {"text": "tokens/s of all ranks"}},
+    }
+    return {"throughput-memory": {"data": traces, "layout": layout}}
+
+
+def _points(name: str, trials: list[Trial], symbol: str = "circle") -> dict[str, Any]:
+    found = [(t, m) for t in trials if (m := measurement_of(t.outcome)) is not None]
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "marker": {"symbol": symbol, "size": 14 if symbol == "star" else 8},
+        "x": [round(m.peak_bytes / 2**30, 4) for _, m in found],
+        "y": [float(f"{m.tokens_per_second:.6g}") for _, m in found],
+        "text": [
+            f"trial {t.number}: {' '.join(f'{n}={v}' for n, v in t.point.items()) or 'baseline'}"
+            for t, _ in found
+        ],
+    }
