@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-fast test-faults test-differential test-frameworks test-gpu wheelhouse bench lint typecheck check clean
+.PHONY: help setup sweep test test-fast test-faults test-differential test-frameworks test-dashboards test-gpu wheelhouse bench lint typecheck check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,10 @@ test-frameworks: $(READY)  ## exports, scripts and architectures through each fr
 
 test-differential: $(READY)  ## our rules against DeepSpeed itself, and every parallel layout
 	$(BIN)/python -m pytest tests/differential tests/real/test_parallel.py
+
+test-dashboards: $(READY)  ## studies in optuna-dashboard, MLflow, TensorBoard and W&B, which it installs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[dashboards]'
+	$(BIN)/python -m pytest tests/dashboards
 
 test-gpu:  ## the tests that need a CUDA device, with the python of a GPU host
 	$(PYTHON) -m pytest -m gpu tests

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Measured
 from sweeper.errors import NothingMeasured, SweeperError, UsageError
-from sweeper.hydra_edge.compose import no_model, settings_of
+from sweeper.hydra_edge.compose import callbacks_of, no_model, settings_of
 from sweeper.hydra_edge.job import Throughput
 from sweeper.run.dry_run import check_model
 from sweeper.terminal import Terminal, exit_with
@@ -24,6 +24,7 @@ class StudyCallback(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         try:
+            _no_callbacks(config)
             check_model(settings_of(config))
         except SweeperError as error:
             exit_with(error)
@@ -45,6 +46,11 @@ class StudyCallback(Callback):
             override.key_or_group.split(".")[0] == "model" for override in overrides
         ):
             exit_with(UsageError(no_model("no model was given")))
+        # What is typed for the jobs is not in this configuration.
+        typed = [o.input_line or "" for o in overrides if o.key_or_group == "callbacks"]
+        ours = "sweeper_optuna" in str(config.hydra.sweeper._target_)
+        if typed and not ours and typed[-1] != "callbacks=none":
+            exit_with(UsageError(_nothing_to_follow(typed[-1])))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """After Hydra's own grid; a study writes its report itself."""
@@ -54,3 +60,15 @@ class StudyCallback(Callback):
         from sweeper.report.build import build_report
 
         Terminal().conclude(build_report(folder, stop_reason="the grid was run"))
+
+
+def _no_callbacks(config: DictConfig) -> None:
+    """Raises UsageError where some are chosen for one trial."""
+    if chosen := callbacks_of(config):
+        raise UsageError(_nothing_to_follow(f"callbacks={','.join(chosen)}"))
+
+
+def _nothing_to_follow(typed: str) -> str:
+    return (
+        f"{typed}: callbacks follow a study; type hydra/sweeper=optuna too, or leave callbacks out"
+    )

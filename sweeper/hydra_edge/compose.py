@@ -28,6 +28,7 @@ from sweeper.factory_signature import check_model_arguments
 from sweeper.places import conf_dir
 
 _ABSENT = object()
+_NOT_SETTINGS = ("hydra", "objective", "callbacks")
 _MAX_KEPT = 10_000  # combinations whose settings are kept
 
 
@@ -35,7 +36,7 @@ def settings_of(config: DictConfig) -> Settings:
     """The settings in a composed configuration. Raises UsageError for what is not allowed."""
     if "model" not in config or not config.model:
         raise UsageError(no_model("no model was given"))
-    names = [str(name) for name in config if name not in ("hydra", "objective")]
+    names = [str(name) for name in config if name not in _NOT_SETTINGS]
     try:
         values = {name: _plain(config[name]) for name in names}
     except OmegaConfBaseException as error:
@@ -63,6 +64,20 @@ def objective_of(config: DictConfig) -> Objective:
     values = OmegaConf.to_container(config.objective, resolve=True)
     assert isinstance(values, dict)
     return objective_from_mapping({str(name): value for name, value in values.items()})
+
+
+def callbacks_of(config: DictConfig) -> dict[str, dict[str, Any]]:
+    """The callbacks that were chosen, with their options. Raises UsageError for one that says nothing."""
+    node = OmegaConf.to_container(config.get("callbacks") or DictConfig({}), resolve=True)
+    assert isinstance(node, dict)
+    chosen = {str(name): values for name, values in node.items()}
+    for name, values in chosen.items():
+        if not isinstance(values, dict) or "_target_" not in values:
+            raise UsageError(
+                f"callbacks.{name}: no callback of this name was chosen; there are "
+                f"{', '.join(options('callbacks'))}; type callbacks={name}"
+            )
+    return chosen
 
 
 def no_model(what: str) -> str:

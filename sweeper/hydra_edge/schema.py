@@ -94,7 +94,7 @@ def register() -> None:
         }
         | {"objective": _unfrozen(Objective)}
         # Open: any argument of a factory, any key of DeepSpeed's may be set in them.
-        | {name: DictConfig({}, flags={"struct": False}) for name in FREE_GROUPS},
+        | {name: DictConfig({}, flags={"struct": False}) for name in (*FREE_GROUPS, "callbacks")},
     )
     for name in ("optuna", "deepspeed"):
         _store(name, _SWEEPER_NODE, group="hydra/sweeper", package="_global_")

@@ -12,6 +12,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from sweeper.callbacks.following import Followed, make_callbacks
 from sweeper.core.contest_record import read_contest
 from sweeper.core.ds_config import ops_needed
 from sweeper.core.equivalence import best_trial
@@ -29,7 +30,7 @@ from sweeper.core.standing import standing
 from sweeper.core.study import Budget, Study, StudyResult
 from sweeper.core.trial import Trial
 from sweeper.errors import Interrupted, NothingMeasured, SweeperError, UsageError
-from sweeper.hydra_edge.compose import Composer, choices_of, objective_of
+from sweeper.hydra_edge.compose import Composer, callbacks_of, choices_of, objective_of
 from sweeper.hydra_edge.conditions import Conditions, options_first
 from sweeper.hydra_edge.expressions import read
 from sweeper.hydra_edge.job import Throughput, record_refused
@@ -79,6 +80,7 @@ def sweep(
     objective = objective_of(composer.config(as_overrides(baseline)))
 
     terminal = Terminal()
+    followed = Followed(make_callbacks(_callbacks(typed.space, composer)), terminal.say)
     folder = StudyFolder(Path(str(config.hydra.sweep.dir)))
     resuming = bool(options.get("resume"))
     if folder.study.exists() and not resuming:
@@ -139,7 +141,9 @@ def sweep(
     study = Study(
         sampler=sampler,
         plan=planner.plan,
-        runner=_JobRunner(launcher, typed.fixed, machine, folder, terminal, planner),
+        runner=followed.following(
+            _JobRunner(launcher, typed.fixed, machine, folder, terminal, planner)
+        ),
         budget=budget,
         clock=time.monotonic,
         objective=objective,
@@ -150,8 +154,19 @@ def sweep(
             count=min(int(options["n_seeds"]), budget.trials // 2),
         ),
     )
-    result = study.run(baseline, finished=finished, pending=pending)
-    return _conclude(result, folder, terminal, objective, options, planner)
+    model = settings.model.get("name", settings.model_target)
+    followed.begin(folder, {"model": model, **environment}, finished)
+    with followed:
+        result = study.run(baseline, finished=finished, pending=pending)
+        return _conclude(result, folder, terminal, objective, options, planner)
+
+
+def _callbacks(space: SearchSpace, composer: Composer) -> dict[str, dict[str, Any]]:
+    if "callbacks" in space.parameters:
+        raise UsageError(
+            "callbacks=a,b would be searched; type 'callbacks=[mlflow,tensorboard]' for several"
+        )
+    return callbacks_of(composer.config(()))
 
 
 def _without(space: SearchSpace, groups: Container[str]) -> SearchSpace:

@@ -1,0 +1,1 @@
+"""What follows a study in other tools: one module for each, imported where it is chosen."""
