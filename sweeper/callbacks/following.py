@@ -72,7 +72,7 @@ class Followed:
                 what(callback)
             except Exception as error:  # whatever it is: a tracking server must not end a study
                 del self._callbacks[name]
-                said = (str(error).strip() or type(error).__name__).splitlines()[0]
+                said = _first_line(error)
                 self._say(f"note: callbacks.{name} failed ({when}) and is left out: {said}")
 
 
@@ -87,19 +87,7 @@ def make_callbacks(chosen: Mapping[str, Mapping[str, Any]]) -> dict[str, Callbac
 
 
 def _make(name: str, options: dict[str, Any]) -> Callback:
-    target = str(options.pop("_target_", ""))
-    module_name, _, class_name = target.rpartition(".")
-    try:
-        made = getattr(importlib.import_module(module_name), class_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and f"{target}.".startswith(f"{error.name}."):
-            raise UsageError(_no_such(name, target)) from error
-        raise UsageError(
-            f"callbacks={name} needs the package {error.name}, which is not installed; "
-            f"type pip install 'deepspeed-sweeper[{name}]', or leave callbacks out"
-        ) from error
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(_no_such(name, target)) from error
+    made = _class(name, str(options.pop("_target_", "")))
     try:
         inspect.signature(made).bind(**options)
     except TypeError as error:
@@ -107,8 +95,37 @@ def _make(name: str, options: dict[str, Any]) -> Callback:
         raise UsageError(
             f"callbacks.{name}: {error}; its options are {allowed}; type callbacks={name} alone"
         ) from error
-    callback: Callback = made(**options)
+    try:
+        callback: Callback = made(**options)
+    except Exception as error:
+        given = ", ".join(f"{option}={value}" for option, value in options.items())
+        raise UsageError(
+            f"callbacks={name} cannot be made with {given or 'no option'}: {_first_line(error)}; "
+            f"type another callbacks.{name}.<option>=, or leave callbacks out"
+        ) from error
     return callback
+
+
+def _class(name: str, target: str) -> Any:
+    module_name, _, class_name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module_name), class_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{target}.".startswith(f"{error.name}."):
+            raise UsageError(_no_such(name, target)) from error
+        package = str(error.name).partition(".")[0]
+        ours = target.startswith("sweeper.callbacks.")
+        install = f"'deepspeed-sweeper[{name}]'" if ours else package
+        raise UsageError(
+            f"callbacks={name} needs the package {package}, which is not installed; "
+            f"type pip install {install}, or leave callbacks out"
+        ) from error
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(_no_such(name, target)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _no_such(name: str, target: str) -> str:

@@ -170,11 +170,22 @@ PACKAGES = {"mlflow": "mlflow", "tensorboard": "tensorboardX", "wandb": "wandb"}
 @pytest.mark.parametrize("name", PACKAGES)
 def test_a_missing_package_is_one_line_that_names_the_extra(name, monkeypatch):
     monkeypatch.delitem(sys.modules, f"sweeper.callbacks.{name}", raising=False)
-    monkeypatch.setitem(sys.modules, PACKAGES[name], None)
+    package = PACKAGES[name]
+    for module in [package, *(m for m in sys.modules if m.startswith(f"{package}."))]:
+        monkeypatch.setitem(sys.modules, module, None)
     said = f"callbacks={name} needs the package {PACKAGES[name]}"
     with pytest.raises(UsageError, match=said) as raised:
         make_callbacks(chosen(name))
     assert f"pip install 'deepspeed-sweeper[{name}]'" in str(raised.value)
+
+
+def test_a_package_that_a_callback_of_ones_own_lacks_is_named_as_it_is(tmp_path, monkeypatch):
+    (tmp_path / "my_own.py").write_text("import no_such_tracker.client\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(
+        UsageError, match=r"needs the package no_such_tracker, .* install no_such_tr"
+    ):
+        make_callbacks({"mine": {"_target_": "my_own.Mine"}})
 
 
 def test_every_configuration_names_a_callback_and_has_an_extra():
@@ -194,6 +205,18 @@ def test_a_callback_of_ones_own_is_made_with_its_options(monkeypatch):
     assert isinstance(made["mine"], Noting)
     with pytest.raises(UsageError, match=r"callbacks.mine: .*'colour'; its options are fails_in"):
         make_callbacks({"mine": {"_target_": "my_callbacks.Mine", "colour": 1}})
+
+
+def test_a_callback_that_cannot_be_made_is_one_line_before_the_study(monkeypatch):
+    module = ModuleType("my_callbacks")
+
+    def refuse(*, uri):
+        raise RuntimeError(f"no scheme in {uri}\nsee the manual")
+
+    module.refuse = refuse
+    monkeypatch.setitem(sys.modules, "my_callbacks", module)
+    with pytest.raises(UsageError, match=r"callbacks=mine cannot be made with uri=x: no scheme"):
+        make_callbacks({"mine": {"_target_": "my_callbacks.refuse", "uri": "x"}})
 
 
 @pytest.mark.parametrize("target", ["nowhere.Mine", "sweeper.Nobody", "Nobody", ""])
