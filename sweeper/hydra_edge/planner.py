@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sweeper.core.folder import StudyFolder, write_json
+from sweeper.core.folder import StudyFolder, TrialFolder, write_json
 from sweeper.core.foresight import Foresight
 from sweeper.core.machine import Machine
 from sweeper.core.plan import Plan, plan
@@ -47,6 +47,12 @@ class Planner:
         longest = self._foresight and self._foresight.longest_sequence(winner)
         if longest:
             write_json(folder.longest_sequence, asdict(longest))
+
+    def write_prediction(self, planned: Plan, folder: TrialFolder) -> None:
+        """Before the trial runs: after it the memory model knows better."""
+        prediction = self._foresight and self._foresight.prediction(planned)
+        if prediction:
+            write_json(folder.prediction, prediction.to_json())
 
     def learn(self, trial: Trial) -> None:
         if self._foresight is not None:

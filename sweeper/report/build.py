@@ -29,7 +29,12 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
     if not trials:
         raise UsageError(f"{folder.path}: no trial of this study has ended; nothing to report")
     write_text(folder.trials_csv, trials_table(trials).to_csv(index=False))
-    figures = draw_figures(trials, _importances(folder, study), folder.figures)
+    figures = draw_figures(
+        how,
+        folder.figures,
+        importances=_importances(folder, study),
+        predictions=folder.read_predictions(),
+    )
     write_text(
         folder.report,
         report_markdown(

@@ -15,6 +15,7 @@ from sweeper.core.quantities import format_bytes, format_rate
 from sweeper.core.robustness import Robustness, in_words
 from sweeper.core.standing import Standing
 from sweeper.core.trial import Trial
+from sweeper.report.figure import Figure
 from sweeper.report.finalists import finalists_section
 from sweeper.report.table import MAIN_SETTINGS, other_varying_settings
 from sweeper.report.verdict import verdict
@@ -24,7 +25,7 @@ def report_markdown(
     how: Standing,
     *,
     study: Mapping[str, Any],
-    figures: Mapping[str, Path],
+    figures: Sequence[Figure],
     root: Path,
     stop_reason: str,
     robust: Robustness | None = None,
@@ -264,11 +265,11 @@ def _different(trials: Sequence[Trial]) -> str:
     )
 
 
-def _pictures(figures: Mapping[str, Path], root: Path) -> str:
+def _pictures(figures: Sequence[Figure], root: Path) -> str:
     if not figures:
         return ""
     pictures = [
-        f"![{title}]({path.relative_to(root).as_posix()})" for title, path in figures.items()
+        f"![{figure.title}]({figure.png.relative_to(root).as_posix()})" for figure in figures
     ]
     return "\n\n".join(["## Pictures", *pictures])
 

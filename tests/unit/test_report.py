@@ -12,10 +12,10 @@ from sweeper.core.finalists import Contest, judge
 from sweeper.core.folder import StudyFolder, write_json
 from sweeper.core.objective import Objective
 from sweeper.core.outcome import Crashed, Infeasible, Measured, OutOfMemory, Stopped
+from sweeper.core.pareto import pareto_front
 from sweeper.core.standing import standing
 from sweeper.errors import UsageError
 from sweeper.report.build import build_report
-from sweeper.report.figures import pareto_front
 from sweeper.report.verdict import verdict
 from sweeper.run.launch import STEADY_ALLOCATOR
 from tests.support import ds_config_of, measured, trial_of

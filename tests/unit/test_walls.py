@@ -30,7 +30,7 @@ DOORS = {
     "hydra": ["sweeper/hydra_edge/", "hydra_plugins/"],
     "omegaconf": ["sweeper/hydra_edge/", "hydra_plugins/"],
     "pandas": ["sweeper/report/"],
-    "matplotlib": ["sweeper/report/"],
+    "matplotlib": ["sweeper/report/figures/"],
     "rich": ["sweeper/terminal.py"],
     "accelerate": [],  # an export is files: nobody needs what reads them
     "lightning": [],

@@ -1,0 +1,10 @@
+"""The picture: predicted_memory."""
+
+from __future__ import annotations
+
+from sweeper.report.figures.frame import Facts, Picture
+
+
+def picture(facts: Facts) -> Picture | None:
+    """None where there is nothing to draw."""
+    return None
