@@ -19,6 +19,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter
 
 from sweeper.core.equivalence import LossDifference, loss_differences
 from sweeper.core.measurement import Measurement
@@ -36,7 +37,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "
 # More marks than this in one picture are drawn as pixels, in an SVG too.
 MAX_VECTOR_MARKS = 400
 
-STYLE: Mapping[str, Any] = {
+STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": INK,
     "axes.grid": True,
@@ -63,6 +64,8 @@ STYLE: Mapping[str, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
+
+THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.10g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,13 @@ def axes_of(width: float = 7.0, height: float = 4.0) -> tuple[Canvas, Axes]:
     """In inches: a page's width between margins."""
     canvas = Canvas(figsize=(width, height))
     return canvas, canvas.add_subplot()
+
+
+def rates_from_zero(axis_of: Axes) -> None:
+    """An axis of tokens/s that begins at nothing, so that twice as high is twice as fast."""
+    axis_of.set_ylim(bottom=0)
+    axis_of.yaxis.set_major_formatter(THOUSANDS)
+    axis_of.set_ylabel("tokens/s")
 
 
 def byte_unit(largest_bytes: float) -> tuple[int, str]:

@@ -1,10 +1,12 @@
-"""How a trial's ZeRO stage and offload look, and are called, in every picture."""
+"""How a trial's ZeRO stage, offload and ending look, and are called, in every picture."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
 from sweeper.core.trial import Trial
@@ -56,26 +58,39 @@ def offload_marker(offload: Offload, among: Iterable[Offload]) -> str:
     return _MARKERS[offload_order(among).index(offload) % len(_MARKERS)]
 
 
-def stage_handles(stages: Iterable[int]) -> list[Line2D]:
+def mark(label: str, color: str = INK, marker: str = "o", **look: Any) -> Line2D:
+    """A legend's entry without a line."""
+    return Line2D([], [], marker=marker, linestyle="none", color=color, label=label, **look)
+
+
+def stage_marks(stages: Iterable[int]) -> list[Line2D]:
     """A legend's entries, one for each stage."""
-    return [
-        Line2D([], [], marker="o", linestyle="none", color=stage_color(s), label=f"ZeRO {s}")
-        for s in sorted(set(stages))
-    ]
+    return [mark(f"ZeRO {s}", stage_color(s)) for s in sorted(set(stages))]
 
 
-def offload_handles(offloads: Iterable[Offload]) -> list[Line2D]:
+def offload_marks(offloads: Iterable[Offload]) -> list[Line2D]:
     """A legend's entries, one for each kind of offload."""
     ordered = offload_order(offloads)
-    return [
-        Line2D(
-            [],
-            [],
-            marker=offload_marker(o, ordered),
-            linestyle="none",
-            color=INK,
-            fillstyle="none",
-            label=offload_name(o),
+    return [mark(offload_name(o), marker=offload_marker(o, ordered)) for o in ordered]
+
+
+STOPPED = mark("hollow: stopped early, an estimate", fillstyle="none")
+
+
+def legend_above(canvas: Canvas, rows: Sequence[Sequence[Artist]]) -> None:
+    """Outside of the axes, where it covers nothing, row by row.
+
+    matplotlib fills a legend column by column: short rows are filled up with nothing.
+    """
+    rows = [row for row in rows if row]
+    columns = max(map(len, rows), default=0)
+    if columns:
+        blank = Line2D([], [], linestyle="none", label=" ")
+        filled = [[*row, *[blank] * (columns - len(row))] for row in rows]
+        canvas.legend(
+            handles=[row[i] for i in range(columns) for row in filled],
+            loc="outside upper left",
+            ncols=columns,
+            columnspacing=1.4,
+            handletextpad=0.4,
         )
-        for o in ordered
-    ]
