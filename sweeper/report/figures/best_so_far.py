@@ -51,7 +51,7 @@ def picture(facts: Facts) -> Picture | None:
     unit_seconds, unit = _time_unit(elapsed[-1])
     _draw(by_number, history, [float(entry.trial.number) for entry in history])
     _draw(by_time, history, [seconds / unit_seconds for seconds in elapsed])
-    by_number.xaxis.set_major_locator(MaxNLocator(integer=True))
+    by_number.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     by_number.set_xlabel("trial")
     by_number.set_ylabel(_label(objective))
     by_number.yaxis.set_major_formatter(THOUSANDS)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 from sweeper.core.finalists import (
     FinalistsResult,
@@ -36,12 +37,13 @@ def picture(facts: Facts) -> Picture | None:
     rates.set_xlabel("tokens/s")
     ratios.axvline(1, color=INK, linewidth=1)
     who = "baseline" if reference == result.baseline else f"trial {reference}"
-    ratios.set_xlabel(f"times the {who}'s tokens/s (95 % interval)")
+    ratios.set_xlabel(f"times the {who} (95 % interval)")
     for axes in (rates, ratios):
         axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
         axes.grid(visible=False, axis="y")
     marks = [
-        mark("a round's median, with its interval", BLUE, markersize=4, alpha=0.7),
+        mark("a round's median, with its interval", BLUE, markersize=4),
         mark("median of all rounds", INK, "|", markersize=11, markeredgewidth=2),
     ]
     legend_above(canvas, [marks])
@@ -76,9 +78,9 @@ def _rounds(axes: Axes, result: FinalistsResult, number: int, place: int) -> Non
     for aside, m in zip(steps if len(found) > 1 else [0.0], found, strict=True):
         interval = m.tokens_per_second_interval
         axes.plot(
-            [interval.low, interval.high], [place + aside] * 2, color=BLUE, alpha=0.5, linewidth=1
+            [interval.low, interval.high], [place + aside] * 2, color=BLUE, alpha=0.6, linewidth=1.2
         )
-        axes.plot(m.tokens_per_second, place + aside, "o", color=BLUE, alpha=0.7, markersize=4)
+        axes.plot(m.tokens_per_second, place + aside, "o", color=BLUE, markersize=4)
     median = median_tokens_per_second(result.rounds, number) or 0.0
     axes.plot(median, place, "|", color=INK, markersize=22, markeredgewidth=1.8, zorder=4)
 

@@ -36,6 +36,7 @@ MUTED = "#7d8590"  # as far from white as from a dark page
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 # More marks than this in one picture are drawn as pixels, in an SVG too.
 MAX_VECTOR_MARKS = 400
+_PIXELS_IN_SVG = 120  # of an inch: half of what they would weigh in the PNG
 
 STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
@@ -123,9 +124,12 @@ def save(picture: Picture, folder: Path) -> Figure:
     FigureCanvasAgg(picture.canvas)
     png, svg = folder / f"{picture.name}.png", folder / f"{picture.name}.svg"
     picture.canvas.savefig(png, metadata={"Software": None}, facecolor="white")
+    picture.canvas.set_layout_engine("none")  # it stays as it was laid out
     text = io.StringIO()
     unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    picture.canvas.savefig(text, format="svg", metadata=unsaid, transparent=True)
+    picture.canvas.savefig(
+        text, format="svg", metadata=unsaid, transparent=True, dpi=_PIXELS_IN_SVG
+    )
     svg.write_text(_adapted(text.getvalue(), picture), encoding="utf-8")
     return Figure(title=picture.title, alt=picture.alt, png=png, svg=svg)
 

@@ -74,7 +74,7 @@ def offload_marks(offloads: Iterable[Offload]) -> list[Line2D]:
     return [mark(offload_name(o), marker=offload_marker(o, ordered)) for o in ordered]
 
 
-STOPPED = mark("hollow: stopped early, an estimate", fillstyle="none")
+STOPPED = mark("stopped early: an estimate", fillstyle="none")
 
 
 def legend_above(canvas: Canvas, rows: Sequence[Sequence[Artist]]) -> None:

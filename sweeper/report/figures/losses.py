@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from sweeper.core.measurement import Measurement
 from sweeper.report.figures.frame import BLUE, INK, MUTED, RED, Facts, Picture
@@ -89,7 +89,7 @@ def _distances(
     for tolerance in tolerances:
         axes.axhline(tolerance, color=MUTED, linestyle=(0, (4, 2)), linewidth=1)
         axes.annotate(
-            f"tolerance {tolerance:.3g}",
+            f"tolerance {_percent(tolerance)}",
             (1, tolerance),
             xycoords=("axes fraction", "data"),
             xytext=(-2, 2),
@@ -98,6 +98,8 @@ def _distances(
             fontsize=7.5,
         )
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: _percent(value))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _band(axes: Axes, lines: Sequence[Sequence[float]]) -> None:
@@ -115,6 +117,11 @@ def _distance(losses: Sequence[float], first: Sequence[float]) -> list[float]:
         abs(ours - theirs) / max(abs(theirs), 1e-12) or math.nan
         for ours, theirs in zip(losses, first, strict=False)
     ]
+
+
+def _percent(share: float) -> str:
+    text = f"{100 * float(f'{share:.2g}'):.10f}".rstrip("0").rstrip(".")
+    return f"{text}%"
 
 
 def _steps(losses: Sequence[float]) -> range:
@@ -153,10 +160,11 @@ def _alt(
     ]
     if num_alike:
         largest = max(d.largest for d in facts.differences.values() if not d.trains_differently)
-        said.append(f"{num_alike} trials stay within {largest:.2g} of it, relatively.")
+        said.append(f"{num_alike} trials stay within {_percent(largest)} of it.")
     if differing:
         told = ", ".join(
-            f"trial {n} by {facts.differences[n].largest:.2g}" for n in [*differing][:_MAX_NAMED]
+            f"trial {n} by {_percent(facts.differences[n].largest)}"
+            for n in [*differing][:_MAX_NAMED]
         )
         more = f" and {len(differing) - _MAX_NAMED} others" if len(differing) > _MAX_NAMED else ""
         said.append(f"More than its tolerance allows differ: {told}{more}.")

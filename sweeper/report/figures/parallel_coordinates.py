@@ -33,9 +33,9 @@ _Points: TypeAlias = Sequence[tuple[float, float]]
 _MOST_AXES = 7
 _MOST_LABELS = 9
 _LONGEST_LABEL = 16
-# Dark is slow and light is fast, with any colour vision; its very light end would be lost on white.
+# Dark is slow and light is fast, with any colour vision; its ends would be lost on a dark or white page.
 _COLORS = matplotlib.colormaps["viridis"]
-_LIGHTEST = 0.92
+_DARKEST, _LIGHTEST = 0.1, 0.92
 
 
 def picture(facts: Facts) -> Picture | None:
@@ -51,7 +51,7 @@ def picture(facts: Facts) -> Picture | None:
     failed = [t for t in trials if t.number not in rates]
     by_rate = sorted((t for t, _ in facts.measured), key=lambda t: rates[t.number])
     ends = [[*_line(t, places), (float(len(names)), rates[t.number] / top)] for t in by_rate]
-    shades = [_COLORS(_LIGHTEST * rates[t.number] / top) for t in by_rate]
+    shades = [_COLORS(_DARKEST + (_LIGHTEST - _DARKEST) * rates[t.number] / top) for t in by_rate]
     _draw(axes, [_line(t, places) for t in failed], [MUTED] * len(failed), num_all=len(trials))
     _draw(axes, ends, shades, num_all=len(trials))
     legend = [Line2D([], [], color=MUTED, alpha=0.6, label="not measured")] if failed else []
@@ -142,7 +142,7 @@ def _label(axes: Axes, places: Mapping[str, _Places], top: float) -> None:
             _write(axes, word, i, y)
     for rate in MaxNLocator(5).tick_values(0, top):
         if 0 <= rate <= top:
-            _write(axes, f"{rate:,.10g}", last, rate / top)
+            _write(axes, f"{rate:,.10g}", last, rate / top, up=0)
     # Long names of neighbours stand on lines of their own.
     names = [*(name.replace(".", "\n", 1) for name in places), "tokens/s"]
     low = [("\n\n" if i % 2 and len(names) > 4 else "") + n for i, n in enumerate(names)]
@@ -151,15 +151,16 @@ def _label(axes: Axes, places: Mapping[str, _Places], top: float) -> None:
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    axes.set(xlim=(-0.15, last + 0.5), ylim=(-0.05, 1.05))
+    axes.set(xlim=(-0.15, last + 0.5), ylim=(-0.05, 1.08))
 
 
-def _write(axes: Axes, text: str, x: float, y: float) -> None:
+def _write(axes: Axes, text: str, x: float, y: float, *, up: float = 8) -> None:
+    """``up``: above the lines that go through the value."""
     axes.plot([x - 0.02, x + 0.02], [y, y], color=INK, linewidth=0.8, zorder=4)
     axes.annotate(
         text,
         (x, y),
-        xytext=(4, 0),
+        xytext=(4, up),
         textcoords="offset points",
         va="center",
         fontsize=7.5,

@@ -78,7 +78,7 @@ def picture(facts: Facts) -> Picture | None:
     axes.set_ylabel(f"measured peak ({unit})")
     marks = [mark("measured", BLUE)] if pairs else []
     marks += [mark("out of memory, at its limit", RED, "^")] if out else []
-    legend_above(canvas, [[*marks, line, band]])
+    legend_above(canvas, [marks, [line, band]])
     return Picture(
         name="predicted_memory",
         title="Predicted against measured memory",

@@ -64,15 +64,16 @@ def picture(facts: Facts) -> Picture | None:
             limit / size, color=RED, linestyle="--", linewidth=1.2, label="memory limit"
         )
         lines = [lines[0], line]
-    _numbers(axes, facts, front, size)
     offloads = [offload_of(t) for t, _ in measured]
     legend_above(
         canvas,
         [
-            [*stage_marks(stage_of(t) for t, _ in measured), *lines],
-            [*offload_marks(offloads), *([STOPPED] if stopped else [])],
+            stage_marks(stage_of(t) for t, _ in measured),
+            offload_marks(offloads),
+            [*([STOPPED] if stopped else []), *lines],
         ],
     )
+    _numbers(axes, facts, front, size)
     return Picture(
         name="throughput_memory",
         title="Throughput against peak memory",

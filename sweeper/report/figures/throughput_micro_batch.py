@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -44,7 +45,7 @@ def picture(facts: Facts) -> Picture | None:
         panel.set_visible(False)
     sizes = sorted({_micro_size(t) for t, _ in measured})
     for axes, offload in zip(panels.flat, offloads, strict=False):
-        axes.set_title(offload_name(offload), loc="left")
+        axes.set_title(textwrap.fill(offload_name(offload), 26), loc="left")
         axes.set_xscale("log", base=2)
         _panel(axes, [(t, m) for t, m in measured if offload_of(t) == offload], len(measured))
         axes.set_xticks(sizes, [str(size) for size in sizes])
