@@ -213,6 +213,10 @@ class StudyFolder:
         return self.path / "report.md"
 
     @property
+    def report_html(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def figures(self) -> Path:
         return self.path / "figures"
 

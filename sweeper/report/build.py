@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sweeper.core.finalists import peak_bytes
@@ -13,10 +14,25 @@ from sweeper.core.standing import Standing
 from sweeper.errors import UsageError
 from sweeper.report.bundle import write_bundle
 from sweeper.report.figures import draw_figures
-from sweeper.report.markdown import report_markdown
+from sweeper.report.html import to_html
+from sweeper.report.knobs import knobs_of
+from sweeper.report.markdown import to_markdown
+from sweeper.report.page import report_page
+from sweeper.report.page.everything import known_files
+from sweeper.report.page.facts import StudyFacts
 from sweeper.report.study_record import how_it_stands, study_document
 from sweeper.report.table import trials_table
 from sweeper.report.verdict import verdict
+
+# The files of a trial that a reader may want to open.
+_OF_A_TRIAL = (
+    "spec.json",
+    "ds_config.json",
+    "command.txt",
+    "stdout.log",
+    "stderr.log",
+    "trial.json",
+)
 
 
 def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
@@ -29,32 +45,48 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
     if not trials:
         raise UsageError(f"{folder.path}: no trial of this study has ended; nothing to report")
     write_text(folder.trials_csv, trials_table(trials).to_csv(index=False))
-    figures = draw_figures(
-        how,
-        folder.figures,
-        importances=_importances(folder, study),
-        predictions=folder.read_predictions(),
-    )
-    write_text(
-        folder.report,
-        report_markdown(
-            how,
-            study=study,
-            figures=figures,
-            root=folder.path,
+    importances_found = _importances(folder, study)
+    write_bundle(folder, how)
+    page = report_page(
+        StudyFacts(
+            title=str(study.get("study_name", folder.path.name)),
+            place=str(folder.path),
+            how=how,
             stop_reason=stop_reason or _stored_reason(folder) or "it was ended from outside",
+            knobs=knobs_of(trials, study.get("space", {})),
+            study=study,
             robust=_robustness(folder, how, study),
             ruled_out=read_json(folder.ruled_out),
             script=read_json(folder.script),
-        ),
+            importances=importances_found,
+            figures=draw_figures(
+                how,
+                folder.figures,
+                importances=importances_found,
+                predictions=folder.read_predictions(),
+            ),
+            ds_config=_text(folder.best_ds_config) if how.winner is not None else "",
+            files={t.number: _there(folder.trial(t.number).path, _OF_A_TRIAL) for t in trials},
+            others=_there(folder.path, known_files()),
+        )
     )
+    write_text(folder.report, to_markdown(page, folder.path))
+    write_text(folder.report_html, to_html(page))
     if stop_reason is not None:
         write_text(folder.stop_reason, stop_reason + "\n")
-    write_bundle(folder, how)
-    files = [f"report: {folder.report}"]
+    files = [f"report: {folder.report_html} (as text: {folder.report.name})"]
     if how.winner is not None:
         files.append(f"config: {folder.best_ds_config}")
     return "\n".join([verdict(how), *files])
+
+
+def _there(folder: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Of these files those that are there."""
+    return tuple(name for name in names if (folder / name).exists())
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _robustness(folder: StudyFolder, how: Standing, study: Mapping[str, Any]) -> Robustness | None:
