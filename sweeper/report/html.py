@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -40,6 +39,8 @@ _ASSETS = Path(__file__).with_name("assets")
 _SCRIPTS = ("copy.js", "trials.js", "scatter.js", "parallel.js", "table.js", "explorer.js")
 # A table of more rows than this scrolls by itself.
 _LONG = 30
+# On a phone the rows of a table with sentences in its last column stand one below the other.
+_PROSE = 40
 
 
 def to_html(page: Page) -> str:
@@ -160,6 +161,7 @@ def _table(table: Table) -> str:
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>"
     )
     long = " long" if len(table.rows) > _LONG else ""
+    long += " prose" if any(len(plain(row[-1])) > _PROSE for row in table.rows) else ""
     return (
         f'<div class="scroll{long}" role="region" aria-label="{_text(table.caption)}" tabindex="0">'
         f"{body}</div>"
@@ -167,7 +169,10 @@ def _table(table: Table) -> str:
 
 
 def _row(row: Sequence[Cell], table: Table, marked: bool) -> str:
-    cells = "".join(_cell("td", cell, n in table.numeric, "") for n, cell in enumerate(row))
+    cells = "".join(
+        _cell("td", cell, n in table.numeric, f' data-label="{_text(table.head[n])}"')
+        for n, cell in enumerate(row)
+    )
     kind = ' class="marked"' if marked else ""
     return f"<tr{kind}>{cells}</tr>"
 

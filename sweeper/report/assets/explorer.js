@@ -30,7 +30,7 @@ function explore(root, data) {
     choose(id, value) {
       const field = (end) => form.elements[`${id}${end}`];
       if (field("-from")) {
-        [field("-from").value, field("-to").value] = value ? value.map((v) => Number(v.toPrecision(4))) : ["", ""];
+        [field("-from").value, field("-to").value] = (value ?? [null, null]).map((v) => (v === null ? "" : Number(v.toPrecision(4))));
       } else {
         field("").value = field("").value === value ? "" : value;
       }
@@ -44,20 +44,18 @@ function explore(root, data) {
   const table = trialTable(root.querySelector("table"), data, act);
   const views = [...pictures, table];
 
-  function labelled(name, ...fields) {
-    return element("label", {}, element("span", {}, name), ...fields);
-  }
-
   function choice(name, id, values, any) {
     const options = values.map(([value, text]) => element("option", { value }, text));
-    return labelled(name, element("select", { name: id }, ...(any ? [element("option", { value: "" }, any)] : []), ...options));
+    const first = any ? [element("option", { value: "" }, any)] : [];
+    const label = element("label", { for: `by-${id}` }, name);
+    return element("div", {}, label, element("select", { id: `by-${id}`, name: id }, ...first, ...options));
   }
 
   function range(column) {
     const field = (end, word) =>
       element("input", { name: `${column.id}${end}`, type: "number", step: "any", placeholder: word, "aria-label": `${column.name}, ${word}` });
     const both = element("div", { class: "range" }, field("-from", "from"), field("-to", "to"));
-    return element("div", { class: "field" }, element("span", {}, column.name), both);
+    return element("div", {}, element("span", {}, column.name), both);
   }
 
   function fill() {
@@ -130,6 +128,7 @@ function explore(root, data) {
 
   root.querySelector(".scatter").after(element("ul", { class: "legend", "aria-label": "Colours" }));
   root.hidden = false;
+  root.nextElementSibling.remove(); // what is said to those without scripts
   fill();
   table.draw();
   draw();

@@ -79,23 +79,24 @@ function parallel(place, data, act) {
     return parts;
   }
 
+  // Near an end of the axis nothing is cut off there: null.
   function drag(axis, grip, start) {
     const box = frame.getBoundingClientRect();
     const [low, high] = axis.range;
-    const value = (event) => {
-      const part = (bottom - (event.clientY - box.top)) / (bottom - margin.top);
-      return low + Math.min(1, Math.max(0, part)) * (high - low);
-    };
-    const from = value(start);
-    grip.setPointerCapture(start.pointerId);
+    const part = (event) => (bottom - (event.clientY - box.top)) / (bottom - margin.top);
+    const from = part(start);
+    const moved = (event) => Math.abs(event.clientY - start.clientY) > 4;
     const move = (event) => {
-      const to = value(event);
-      if (Math.abs(event.clientY - start.clientY) > 4) act.choose(axis.id, [Math.min(from, to), Math.max(from, to)]);
+      if (!moved(event)) return;
+      const [least, most] = [from, part(event)].sort((a, b) => a - b);
+      const value = (at) => low + at * (high - low);
+      act.choose(axis.id, [least < 0.03 ? null : value(least), most > 0.97 ? null : value(most)]);
     };
     const end = (event) => {
       grip.removeEventListener("pointermove", move);
-      if (Math.abs(event.clientY - start.clientY) <= 4) act.choose(axis.id, undefined);
+      if (!moved(event)) act.choose(axis.id, undefined);
     };
+    grip.setPointerCapture(start.pointerId);
     grip.addEventListener("pointermove", move);
     grip.addEventListener("pointerup", end, { once: true });
     grip.addEventListener("click", (event) => event.stopPropagation(), { once: true });

@@ -7,8 +7,11 @@ from typing import Any
 from sweeper.core.outcome import kind_of, measurement_of, reason_of
 from sweeper.core.pareto import pareto_front
 from sweeper.core.trial import Trial
-from sweeper.report.page.blocks import Block, Explorer, Paragraph, Picture, Section, say
+from sweeper.report.page.blocks import Block, Explorer, Folded, Paragraph, Picture, Section, say
 from sweeper.report.page.facts import StudyFacts
+
+# What the explorer shows as well.
+_EXPLORED = ("throughput_memory", "parallel_coordinates")
 
 
 def pictures(facts: StudyFacts) -> Section | None:
@@ -16,7 +19,11 @@ def pictures(facts: StudyFacts) -> Section | None:
     if not facts.measured:
         return None
     blocks: list[Block] = [Explorer(data=explorer_data(facts))]
-    blocks += [Picture(figure=figure) for figure in facts.figures]
+    again = [f for f in facts.figures if f.svg.stem in _EXPLORED]
+    blocks += [Picture(figure=figure) for figure in facts.figures if figure not in again]
+    if again:
+        stills = [Picture(figure=figure) for figure in again]
+        blocks.append(Folded(summary="The first two once more, as still pictures", blocks=stills))
     if facts.figures:
         blocks.append(
             Paragraph(text=say("Each picture is in `figures/` too, as PNG and as SVG for papers."))
