@@ -204,7 +204,7 @@ def test_the_six_questions_are_answered_by_the_report_alone(folder):
         "| How sure | **a clear lead** |",  # how sure is that
         "| Memory left | **13.00 GiB** | 81% of the limit of 16.00 GiB a rank |",
         "| `offload.optimizer` | none | cpu | 0.36 × (± 0.01) |",  # why is offload not used
-        "`offload.optimizer` trades speed for memory, and memory is not short",
+        "`offload.optimizer` and `checkpointing.every_nth_block` trade speed for memory",
         "4 trials of 9 gave no number.",  # what failed
     ):
         assert answer in text

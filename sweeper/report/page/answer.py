@@ -105,7 +105,7 @@ def _key_facts(facts: StudyFacts, best: Trial) -> Iterator[KeyFact]:
     yield KeyFact(
         label="Memory used",
         value=format_bytes(peak or 0),
-        note="peak of the fullest rank",
+        note=f"peak of the fullest rank{_against(facts, best, peak)}",
     )
     left = limit - (peak or 0)
     yield KeyFact(
@@ -123,6 +123,13 @@ def _step(best: Trial) -> str:
     return (
         f"{m.samples_per_second:.4g} samples/s, {m.median_step_seconds:.4g} s a step in the search"
     )
+
+
+def _against(facts: StudyFacts, best: Trial, peak: int | None) -> str:
+    theirs = facts.best_peak(facts.baseline)
+    if best is facts.baseline or not theirs or not peak:
+        return ""
+    return f"; {times(peak / theirs)} the baseline's {format_bytes(theirs)}"
 
 
 def _gain(facts: StudyFacts, best: Trial) -> KeyFact:

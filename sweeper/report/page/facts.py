@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,6 +78,15 @@ class StudyFacts:
             and self.winner is not None
             and self.finals.winner == self.winner.number
         )
+
+    @property
+    def space_size(self) -> int | None:
+        """Of the space that was searched; None without one, or of one that cannot be listed."""
+        if self.ruled_out:
+            return int(self.ruled_out["space"])
+        listed = list(self.study.get("space", {}).values())
+        whole = listed and all(isinstance(values, list) for values in listed)
+        return math.prod(map(len, listed)) if whole else None
 
     def best_rate(self, trial: Trial) -> float | None:
         """Tokens/s as we know it best: of the finals, else of the search."""

@@ -136,11 +136,11 @@ def _nearest(members: Sequence[Trial], working: Sequence[Trial], knobs: Knobs) -
 def _stopped(facts: StudyFacts) -> Iterator[Block]:
     stopped = [t.number for t in facts.trials if isinstance(t.outcome, Stopped)]
     if stopped:
+        was, their = ("was", "Its") if len(stopped) == 1 else ("were", "Their")
         yield Paragraph(
             text=say(
-                f"{counted(len(stopped), 'trial')} did not fail but "
-                f"{'was' if len(stopped) == 1 else 'were'} stopped after a few steps, clearly beaten: {{}}. "
-                "Their numbers are estimates of those steps.",
+                f"{counted(len(stopped), 'trial')} did not fail but {was} stopped after a few steps, "
+                f"clearly beaten: {{}}. {their} numbers are estimates from those steps.",
                 trial_links(stopped),
             )
         )

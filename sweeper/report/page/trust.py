@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sweeper.core.finalists import measurements
-from sweeper.core.outcome import Measured, kind_of
+from sweeper.core.outcome import Infeasible, Measured, kind_of
 from sweeper.core.robustness import in_words
 from sweeper.core.trial import Trial
 from sweeper.report.carried import not_in_the_json
@@ -187,15 +187,16 @@ def _environment(facts: StudyFacts) -> Iterator[Block]:
 
 
 def _unexplored(facts: StudyFacts) -> Iterator[Text]:
-    ruled = facts.ruled_out or {}
-    space = ruled.get("space")
+    ruled = (facts.ruled_out or {}).get("rules", {})
+    space = facts.space_size
     tried = len(facts.trials)
+    out = sum(found["candidates"] for found in ruled.values())
     if space:
-        out = sum(found["candidates"] for found in ruled["rules"].values())
-        left = max(space - out - tried, 0)
+        allowed = sum(not isinstance(t.outcome, Infeasible) for t in facts.trials)
+        without = f"{out:,} were ruled out without a trial, " if out else ""
         yield say(
-            f"The space has {space:,} candidates: {out:,} were ruled out without a trial, {tried:,} were "
-            f"tried, about {left:,} were not looked at. A faster one may be among them."
+            f"The space has {space:,} candidates: {without}{tried:,} were tried, about "
+            f"{max(space - out - allowed, 0):,} were not looked at. A faster one may be among them."
         )
     elif facts.study.get("space"):
         yield say(
@@ -203,7 +204,7 @@ def _unexplored(facts: StudyFacts) -> Iterator[Text]:
             "A faster one may be among the others."
         )
     else:
-        yield say(f"{counted(tried, 'trial')} of a grid were run, and nothing else was looked at.")
+        yield say(f"{counted(tried, 'trial')} of a grid were run; nothing else was looked at.")
     fixed = _fixed(facts)
     if fixed:
         yield say("Every trial had {} as given: no other value was tried.", fixed)
