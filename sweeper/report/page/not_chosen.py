@@ -43,8 +43,8 @@ def not_chosen(facts: StudyFacts, best: Trial) -> Iterator[Block]:
     tried = [a for a in found if a.nearest is not None or a.failed is not None or a.forbidden]
     if tried:
         yield Table(
-            caption="Every other value, by the trial that has it and is otherwise nearest to the winner",
-            head=("option", "winner", "instead", "tokens/s against the winner", "what is known"),
+            caption="Tokens/s with every other value, by the trial that has it and is otherwise nearest to the winner",
+            head=("option", "winner", "instead", "times the winner", "what is known"),
             rows=[_other_row(a) for a in tried],
             numeric=frozenset({3}),
         )
