@@ -41,6 +41,8 @@ _SCRIPTS = ("copy.js", "trials.js", "scatter.js", "parallel.js", "table.js", "ex
 _LONG = 30
 # On a phone the rows of a table with sentences in its last column stand one below the other.
 _PROSE = 40
+# A table of more columns than this scrolls sideways, a line for each row.
+_WIDE = 8
 
 
 def to_html(page: Page) -> str:
@@ -161,7 +163,10 @@ def _table(table: Table) -> str:
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>"
     )
     long = " long" if len(table.rows) > _LONG else ""
-    long += " prose" if any(len(plain(row[-1])) > _PROSE for row in table.rows) else ""
+    if len(table.head) > _WIDE:
+        long += " wide"
+    elif any(len(plain(row[-1])) > _PROSE for row in table.rows):
+        long += " prose"
     return (
         f'<div class="scroll{long}" role="region" aria-label="{_text(table.caption)}" tabindex="0">'
         f"{body}</div>"

@@ -1,7 +1,7 @@
 // The trials as data: how their numbers are written, and which of them a filter lets through.
 
 const MANY_VALUES = 12; // an option of more numbers than this is an axis of numbers
-const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9", "#6a5acd", "#808080"];
+const COLORS = Array.from({ length: 8 }, (_, n) => `var(--color${n})`); // of the scheme, light or dark
 
 function readTrials(source) {
   const data = JSON.parse(source.textContent);
@@ -64,7 +64,7 @@ function colorOf(option) {
   if (!option) return () => COLORS[0];
   return (trial) => {
     const place = option.values.indexOf(String(option.of(trial)));
-    return place < 0 ? "#808080" : COLORS[place % COLORS.length];
+    return place < 0 ? COLORS[7] : COLORS[place % COLORS.length];
   };
 }
 

@@ -182,7 +182,7 @@ def _environment(facts: StudyFacts) -> Iterator[Block]:
         rows.append(("study begun", str(facts.study["created_at"])))
     yield Subheading(text="Environment")
     yield Table(
-        caption="Where the trials ran, and with which versions", head=("", "value"), rows=rows
+        caption="Where the trials ran, and with which versions", head=("what", "which"), rows=rows
     )
 
 
