@@ -18,6 +18,12 @@ from sweeper.places import conf_dir
 from sweeper.report.effects import Compared, Neighbourhoods, compared, middle
 from sweeper.report.knobs import Knobs
 
+# A group of the user's own, a model's argument, a value that is no setting's, settings of another version.
+_CANNOT_TELL = (
+    *(SweeperError, OSError, yaml.YAMLError),
+    *(KeyError, TypeError, AttributeError, ValueError, ArithmeticError),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alternative:
@@ -92,10 +98,10 @@ def _forbidden(name: str, value: str, winner: Trial, having: Sequence[Trial], kn
     try:
         own = settings_from_flat(winner.settings)
         changed = with_values(own, _settings_of(name, value, having, knobs))
-    except (SweeperError, OSError, KeyError, TypeError, AttributeError, ValueError):
-        return ""  # a group of the user's own, a model's argument, settings of another version
-    rule = next((rule for rule in FORBIDDEN if rule.applies(changed)), None)
-    return "" if rule is None else rule.reason(changed)
+        rule = next((rule for rule in FORBIDDEN if rule.applies(changed)), None)
+        return "" if rule is None else rule.reason(changed)
+    except _CANNOT_TELL:
+        return ""
 
 
 def _settings_of(name: str, value: str, having: Sequence[Trial], knobs: Knobs) -> Mapping[str, Any]:

@@ -216,8 +216,8 @@ def test_what_the_plan_ruled_out_is_told_before_the_first_trial_and_in_the_repor
     finished, folder = study
     assert "candidates are ruled out before they are run" in finished.stderr
     text = folder.report.read_text()
-    assert "| optimizer-offload-needs-zero |" in text
-    assert "| micro-batches-fill-the-global-batch |" in text
+    assert "| `optimizer-offload-needs-zero` |" in text
+    assert "| `micro-batches-fill-the-global-batch` |" in text
 
 
 def test_the_best_few_were_measured_again_in_turns(study):

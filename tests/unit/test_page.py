@@ -158,6 +158,15 @@ def test_an_option_of_a_group_stands_for_the_settings_that_conf_gives_it():
     assert "needs ZeRO stage" in found[1].forbidden
 
 
+@pytest.mark.parametrize(
+    "name", ["my_group", "model.layers", "batch.micro_size", "a.b.c", "../zero"]
+)
+def test_a_value_that_nobody_can_judge_is_just_not_explored(name):
+    trials = [trial_of(0, measured(100.0), point={name: "own"})]
+    found = alternatives(trials[0], trials, knobs_of(trials, {name: ["own", "{", "0"]}), None)
+    assert ["", ""] == [a.forbidden for a in found]
+
+
 def test_the_options_of_a_plain_grid_are_the_settings_that_vary():
     trials = [
         trial_of(n, measured(), **{"zero.stage": n, "precision.mode": m})
