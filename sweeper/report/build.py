@@ -45,31 +45,9 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
     if not trials:
         raise UsageError(f"{folder.path}: no trial of this study has ended; nothing to report")
     write_text(folder.trials_csv, trials_table(trials).to_csv(index=False))
-    importances_found = _importances(folder, study)
     write_bundle(folder, how)
-    page = report_page(
-        StudyFacts(
-            title=str(study.get("study_name", folder.path.name)),
-            place=str(folder.path),
-            how=how,
-            stop_reason=stop_reason or _stored_reason(folder) or "it was ended from outside",
-            knobs=knobs_of(trials, study.get("space", {})),
-            study=study,
-            robust=_robustness(folder, how, study),
-            ruled_out=read_json(folder.ruled_out),
-            script=read_json(folder.script),
-            importances=importances_found,
-            figures=draw_figures(
-                how,
-                folder.figures,
-                importances=importances_found,
-                predictions=folder.read_predictions(),
-            ),
-            ds_config=_text(folder.best_ds_config) if how.winner is not None else "",
-            files={t.number: _there(folder.trial(t.number).path, _OF_A_TRIAL) for t in trials},
-            others=_there(folder.path, known_files()),
-        )
-    )
+    ended = stop_reason or _stored_reason(folder) or "it was ended from outside"
+    page = report_page(_facts(folder, study, how, ended))
     write_text(folder.report, to_markdown(page, folder.path))
     write_text(folder.report_html, to_html(page))
     if stop_reason is not None:
@@ -78,6 +56,30 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
     if how.winner is not None:
         files.append(f"config: {folder.best_ds_config}")
     return "\n".join([verdict(how), *files])
+
+
+def _facts(
+    folder: StudyFolder, study: Mapping[str, Any], how: Standing, stop_reason: str
+) -> StudyFacts:
+    """Of a folder that has its bundle; draws the figures."""
+    shares = _importances(folder, study)
+    predictions = folder.read_predictions()
+    return StudyFacts(
+        title=str(study.get("study_name", folder.path.name)),
+        place=str(folder.path),
+        how=how,
+        stop_reason=stop_reason,
+        knobs=knobs_of(how.trials, study.get("space", {})),
+        study=study,
+        robust=_robustness(folder, how, study),
+        ruled_out=read_json(folder.ruled_out),
+        script=read_json(folder.script),
+        importances=shares,
+        figures=draw_figures(how, folder.figures, importances=shares, predictions=predictions),
+        ds_config=_text(folder.best_ds_config) if how.winner is not None else "",
+        files={t.number: _there(folder.trial(t.number).path, _OF_A_TRIAL) for t in how.trials},
+        others=_there(folder.path, known_files()),
+    )
 
 
 def _there(folder: Path, names: Sequence[str]) -> tuple[str, ...]:
