@@ -63,8 +63,13 @@ def draw_all(folder):
     )
 
 
-def test_every_picture_is_a_png_and_an_svg_with_words(tmp_path):
-    drawn = draw_all(tmp_path)
+@pytest.fixture(scope="module")
+def drawn_all(tmp_path_factory):
+    return draw_all(tmp_path_factory.mktemp("all"))
+
+
+def test_every_picture_is_a_png_and_an_svg_with_words(drawn_all):
+    drawn = drawn_all
     assert {
         *("throughput_memory", "finalists", "best_so_far", "parallel_coordinates"),
         *("throughput_stage_micro_batch", "importances", "predicted_memory", "losses"),
@@ -89,19 +94,19 @@ def test_every_picture_is_a_png_and_an_svg_with_words(tmp_path):
         ("losses", "from 6.2 to 5.9 in 4 optimizer steps. 8 trials stay within 0% of it"),
     ],
 )
-def test_the_words_have_the_main_numbers(tmp_path, name, said):
-    assert said in draw_all(tmp_path)[name].alt
+def test_the_words_have_the_main_numbers(drawn_all, name, said):
+    assert said in drawn_all[name].alt
 
 
-def test_the_same_facts_give_the_same_bytes(tmp_path):
-    first, second = draw_all(tmp_path / "one"), draw_all(tmp_path / "other")
-    for name, figure in first.items():
+def test_the_same_facts_give_the_same_bytes(drawn_all, tmp_path):
+    second = draw_all(tmp_path)
+    for name, figure in drawn_all.items():
         assert figure.svg.read_bytes() == second[name].svg.read_bytes(), name
         assert figure.png.read_bytes() == second[name].png.read_bytes(), name
 
 
-def test_svgs_can_stand_in_one_page_and_take_the_colour_of_its_text(tmp_path):
-    texts = [figure.svg.read_text() for figure in draw_all(tmp_path).values()]
+def test_svgs_can_stand_in_one_page_and_take_the_colour_of_its_text(drawn_all):
+    texts = [figure.svg.read_text() for figure in drawn_all.values()]
     names = [name for text in texts for name in re.findall(r' id="([^"]+)"', text)]
     assert len(names) == len(set(names))
     for text in texts:
@@ -146,7 +151,7 @@ def test_failures_alone_give_no_picture_but_of_what_was_predicted(tmp_path):
 
 
 def test_what_is_drawn_no_more_is_taken_away(tmp_path):
-    draw_all(tmp_path)
+    (tmp_path / "finalists.png").touch()
     draw(tmp_path, SEVERAL[:1])
     assert not (tmp_path / "finalists.png").exists()
     assert (tmp_path / "losses.svg").exists()
