@@ -78,8 +78,8 @@ def _may_be_compared(found: Comparison) -> Iterator[Block]:
         yield Callout(
             tone="caution",
             text=say(
-                "These studies ran in unequal environments ({} differ): a difference between their "
-                "numbers may be the environment's, and their trials are not ranked together.",
+                "These studies ran in unequal environments, which differ in {}: a difference between "
+                "their numbers may be the environment's, and their trials are not ranked together.",
                 options(found.unequal_environments),
             ),
         )
@@ -87,8 +87,8 @@ def _may_be_compared(found: Comparison) -> Iterator[Block]:
         yield Callout(
             tone="caution",
             text=say(
-                "They do not train the same ({} differ): a token of one is not the work of a token of "
-                "the other, and their trials are not ranked together.",
+                "They do not train the same, they differ in {}: a token of one is not the work of a "
+                "token of the other, and their trials are not ranked together.",
                 options(found.unequal_training),
             ),
         )
@@ -121,7 +121,7 @@ def _against(found: Comparison, first: ComparedStudy, other: ComparedStudy) -> I
             *names,
         )
     yield say(
-        f"Over its own baseline {{}} gained {gain(other)}, {{}} gained {gain(first)}.", *names
+        f"The gain of each over its own baseline: {{}} {gain(other)}; {{}} {gain(first)}.", *names
     )
     fixed = {d.name for d in found.fixed}
     changed = [n for n in changed_settings(other.winner, first.winner) if n not in fixed]
@@ -137,13 +137,13 @@ def gain(study: ComparedStudy) -> str:
     """The winner's throughput over the baseline's, with its interval or its spread."""
     finals, winner, baseline = study.how.finals, study.winner, study.baseline
     if winner.number == baseline.number:
-        return "nothing: the baseline itself won"
+        return "none, the baseline itself won"
     if finals is not None and finals.winner == winner.number and finals.gain is not None:
-        return f"{finals.gain} times"
+        return str(finals.gain)
     ratio = times(study, winner, study, baseline)
     if ratio is None:
-        return f"what cannot be told: the baseline is {kind_of(baseline.outcome)}"
-    return f"{ratio} times, each of the two run once"
+        return f"not told, the baseline is {kind_of(baseline.outcome)}"
+    return f"{ratio}, each of the two ran once"
 
 
 def _differences(found: Comparison) -> Iterator[Block]:

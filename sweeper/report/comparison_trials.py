@@ -99,18 +99,17 @@ def _pairs(pairs: Sequence[Pair], first: ComparedStudy, other: ComparedStudy) ->
         shown = measured[:_MOST_PAIRS]
         which = f"the fastest {len(shown)}" if len(shown) < len(measured) else "all"
         yield Table(
-            caption=f"Measured in both ({which})",
+            caption=f"Measured in both, in tokens/s ({which})",
             head=(
                 "settings",
-                f"trial of {first.label}",
-                f"trial of {other.label}",
-                f"tokens/s of {first.label}",
-                f"tokens/s of {other.label}",
-                f"{other.label} over {first.label}",
+                "trials",
+                first.label,
+                other.label,
+                "second over first",
                 "peak memory",
             ),
             rows=[_pair_row(pair, first, other) for pair, _ in shown],
-            numeric=frozenset({1, 2, 3, 4}),
+            numeric=frozenset({2, 3}),
         )
     unlike = [
         p for p in pairs if kind_of(p.first.outcome) != kind_of(p.other.outcome) and not p.times
@@ -130,11 +129,12 @@ def _in_sum(number: int, ratios: Sequence[float]) -> str:
     both = f"{counted(number, 'candidate')} ended in both {{}} and {{}}, "
     if not ratios:
         return both + "none was measured in both."
-    span = f" ({min(ratios):.2f} to {max(ratios):.2f})" if len(ratios) > 1 else ""
+    low, high = min(ratios), max(ratios)
+    span = f", candidate by candidate from {low:.2f} to {high:.2f}" if len(ratios) > 1 else ""
     return (
         f"{both}{len(ratios)} of them measured in both: in the median the second reaches "
-        f"{statistics.median(ratios):.2f}{span} times the tokens/s of the first. In brackets behind a "
-        "ratio stands a 95 % interval where both were in their finals, else how far their steps "
+        f"{statistics.median(ratios):.2f} times the tokens/s of the first{span}. In brackets behind "
+        "a ratio stands a 95 % interval where both were in their finals, else how far their steps "
         "scatter: from one process to the next it may be more."
     )
 
@@ -147,8 +147,7 @@ def _pair_row(pair: Pair, first: ComparedStudy, other: ComparedStudy) -> list[Ce
     note = "" if pair.times.is_clear else ", within the noise"
     return [
         _candidate(pair.first, first),
-        str(pair.first.number),
-        str(pair.other.number),
+        f"{pair.first.number}, {pair.other.number}",
         format_rate(_rate(first, pair.first, pair)),
         format_rate(_rate(other, pair.other, pair)),
         f"{pair.times}{', an estimate' if pair.times.estimate else ''}{note}",
