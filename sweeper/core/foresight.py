@@ -11,7 +11,6 @@ from sweeper.core.memory.model import MemoryNeed, memory_need
 from sweeper.core.model_profile import ModelProfile
 from sweeper.core.outcome import Infeasible, Measured, measurement_of
 from sweeper.core.plan import Plan
-from sweeper.core.prediction import Prediction
 from sweeper.core.quantities import format_bytes
 from sweeper.core.robustness import LongestSequence
 from sweeper.core.settings import Settings, settings_from_flat, with_values
@@ -56,15 +55,10 @@ class Foresight:
         chances = [d.estimate.probability_below(d.limit_bytes) for d in self._demands(plan)]
         return min(chances, default=1.0)
 
-    def prediction(self, plan: Plan) -> Prediction | None:
-        """Of a rank's peak; None where nothing is known of the model."""
-        need = self._need(plan.settings)
-        if need is None:
-            return None
-        estimate = self._calibration.estimate(plan.settings, need)
-        return Prediction(
-            peak_bytes=round(estimate.mean_bytes), deviation_bytes=round(estimate.deviation_bytes)
-        )
+    def estimate(self, plan: Plan) -> MemoryEstimate | None:
+        """What a rank will need at most; None where nothing is known."""
+        need = self._need(plan.settings) if isinstance(plan.ready, TrialSpec) else None
+        return None if need is None else self._calibration.estimate(plan.settings, need)
 
     def learn(self, trial: Trial) -> None:
         settings = settings_from_flat(trial.settings)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sweeper.core.memory.calibration import MemoryEstimate
+
 PREDICTION_SCHEMA = 1
 
 
@@ -26,3 +28,10 @@ class Prediction:
         return Prediction(
             peak_bytes=document["peak_bytes"], deviation_bytes=document["deviation_bytes"]
         )
+
+
+def prediction_of(estimate: MemoryEstimate) -> Prediction:
+    """What is kept of it."""
+    return Prediction(
+        peak_bytes=round(estimate.mean_bytes), deviation_bytes=round(estimate.deviation_bytes)
+    )
