@@ -124,12 +124,7 @@ def test_text_stays_text_whatever_it_says(tmp_path):
 
 def test_a_study_of_one_trial_has_the_pictures_that_one_trial_can_fill(tmp_path):
     drawn = draw(tmp_path, SEVERAL[:1])
-    assert {
-        "throughput_memory",
-        "best_so_far",
-        "throughput_stage_micro_batch",
-        "losses",
-    } == set(drawn)
+    assert {"throughput_memory", "losses"} == set(drawn)
     assert "One measured trial" in drawn["throughput_memory"].alt
 
 

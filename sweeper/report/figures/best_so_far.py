@@ -40,9 +40,9 @@ class _Ended:
 
 
 def picture(facts: Facts) -> Picture | None:
-    """None where nothing was measured to its end."""
+    """None where nothing was measured to its end, or it was the only trial."""
     history = _history(facts)
-    if not history or history[-1].best is None:
+    if len(history) < 2 or history[-1].best is None:
         return None
     objective = facts.how.objective
     canvas = Canvas(figsize=(7.0, 3.6))
@@ -58,6 +58,7 @@ def picture(facts: Facts) -> Picture | None:
     by_time.set_xlabel(f"time in trials ({unit})")
     for axes in (by_number, by_time):
         axes.set_ylim(bottom=0)
+    by_time.set_xlim(left=0)
     present = {entry.how for entry in history}
     (line,) = by_number.plot([], [], color=INK, label="best so far")
     marks = [line, mark("measured", BLUE)]

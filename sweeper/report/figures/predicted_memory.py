@@ -45,7 +45,7 @@ def picture(facts: Facts) -> Picture | None:
     values += [v for t, found in out for v in (found.peak_bytes, t.memory_limit_bytes)]
     size, unit = byte_unit(max(values))
     low, high = min(values) / size, max(values) / size
-    margin = max(0.05 * (high - low), 0.02 * high)
+    margin = max(0.05 * (high - low), 0.125 * high - (high - low) / 2)  # the band is to be seen
     span = (max(low - margin, 0.0), high + margin)
     canvas, axes = axes_of(width=5.0, height=4.6)
     (line,) = axes.plot(span, span, color=INK, linewidth=1, label="as predicted", zorder=2)

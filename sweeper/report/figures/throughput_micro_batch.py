@@ -32,9 +32,9 @@ _PANELS_A_ROW = 3
 
 
 def picture(facts: Facts) -> Picture | None:
-    """None where nothing was measured."""
+    """None where less than two trials were measured."""
     measured = facts.measured
-    if not measured:
+    if len(measured) < 2:
         return None
     offloads = offload_order(offload_of(t) for t, _ in measured)
     columns = min(len(offloads), _PANELS_A_ROW)
@@ -72,8 +72,9 @@ def _micro_size(trial: Trial) -> int:
 def _panel(axes: Axes, measured: _Measured, num_all: int) -> None:
     """Points are trials, a line goes through the best of each micro-batch."""
     stages = sorted({stage_of(t) for t, _ in measured})
-    for stage in stages:
-        aside = 2 ** (0.09 * (stage - 1.5))  # equal points of two stages both show
+    for place, stage in enumerate(stages):
+        # Equal points of two stages both show.
+        aside = 2 ** (0.09 * (place - (len(stages) - 1) / 2))
         members = [(t, m) for t, m in measured if stage_of(t) == stage]
         best: dict[int, float] = {}
         for trial, m in members:
