@@ -33,6 +33,7 @@ from sweeper.report.page.blocks import (
 )
 from sweeper.report.page.words import counted, options
 
+_MOST_NAMED = 4
 _SUFFIXES = (".md", ".html")
 
 
@@ -80,7 +81,7 @@ def _may_be_compared(found: Comparison) -> Iterator[Block]:
             text=say(
                 "These studies ran in unequal environments, which differ in {}: a difference between "
                 "their numbers may be the environment's, and their trials are not ranked together.",
-                options(found.unequal_environments),
+                _some(found.unequal_environments),
             ),
         )
     if found.unequal_training:
@@ -89,7 +90,7 @@ def _may_be_compared(found: Comparison) -> Iterator[Block]:
             text=say(
                 "They do not train the same, they differ in {}: a token of one is not the work of a "
                 "token of the other, and their trials are not ranked together.",
-                options(found.unequal_training),
+                _some(found.unequal_training),
             ),
         )
     if found.ranked_together:
@@ -102,6 +103,16 @@ def _may_be_compared(found: Comparison) -> Iterator[Block]:
                 "numbers of that day."
             ),
         )
+
+
+def _some(names: Sequence[str]) -> Text:
+    """Of many the first few; a table below has them all."""
+    if len(names) <= _MOST_NAMED + 1:
+        return options(names)
+    return (
+        *listed([Code(n) for n in names[:_MOST_NAMED]]),
+        f" and {len(names) - _MOST_NAMED} more",
+    )
 
 
 def _short(found: Comparison) -> Bullets:
@@ -123,6 +134,8 @@ def _against(found: Comparison, first: ComparedStudy, other: ComparedStudy) -> I
     yield say(
         f"The gain of each over its own baseline: {{}} {gain(other)}; {{}} {gain(first)}.", *names
     )
+    peaks = [format_bytes(s.best_peak(s.winner) or 0) for s in (other, first)]
+    yield say(f"The fullest rank of {{}} takes {peaks[0]}, that of {{}} {peaks[1]}.", *names)
     fixed = {d.name for d in found.fixed}
     changed = [n for n in changed_settings(other.winner, first.winner) if n not in fixed]
     if changed:

@@ -122,6 +122,16 @@ def test_text_stays_text_whatever_it_says(tmp_path):
     assert "ds.$x^2$ <script>&" in "".join(root.itertext())
 
 
+def test_names_that_are_long_are_broken_and_not_cut(tmp_path):
+    name = "ds.zero_optimization.some_very_long_key_of_somebody"
+    trials = [
+        replace(t, settings={**t.settings, name: t.number, "ds.other": t.number % 2})
+        for t in SEVERAL
+    ]
+    svg = draw(tmp_path, trials)["parallel_coordinates"].svg.read_text()
+    assert name in "".join(re.sub(r"<[^>]*>|\s", "", svg))
+
+
 def test_a_study_of_one_trial_has_the_pictures_that_one_trial_can_fill(tmp_path):
     drawn = draw(tmp_path, SEVERAL[:1])
     assert {"throughput_memory", "losses"} == set(drawn)

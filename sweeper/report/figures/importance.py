@@ -25,7 +25,7 @@ def picture(facts: Facts) -> Picture | None:
     axes.bar_label(drawn, fmt=lambda value: f"{value:.0%}", padding=3, fontsize=8)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlim(0, max(1e-9, 1.12 * max(values)))
-    axes.set_xlabel("share of the variance of tokens/s among measured trials (PED-ANOVA)")
+    axes.set_xlabel("share of the variance of tokens/s (PED-ANOVA)")
     told = ", ".join(f"{name} {value:.0%}" for name, value in ranked[:5])
     return Picture(
         name="importances",

@@ -74,6 +74,9 @@ def offload_marks(offloads: Iterable[Offload]) -> list[Line2D]:
     return [mark(offload_name(o), marker=offload_marker(o, ordered)) for o in ordered]
 
 
+# So many letters, and a mark with its gap for each entry, go into one row.
+_LETTERS_A_ROW = 100
+_LETTERS_OF_A_MARK = 6
 STOPPED = mark("stopped early: an estimate", fillstyle="none")
 
 
@@ -82,7 +85,7 @@ def legend_above(canvas: Canvas, rows: Sequence[Sequence[Artist]]) -> None:
 
     matplotlib fills a legend column by column: short rows are filled up with nothing.
     """
-    rows = [row for row in rows if row]
+    rows = _broken([row for row in rows if row])
     columns = max(map(len, rows), default=0)
     if columns:
         blank = Line2D([], [], linestyle="none", label=" ")
@@ -94,3 +97,18 @@ def legend_above(canvas: Canvas, rows: Sequence[Sequence[Artist]]) -> None:
             columnspacing=1.4,
             handletextpad=0.4,
         )
+
+
+def _broken(rows: Sequence[Sequence[Artist]]) -> list[list[Artist]]:
+    """Into as few rows as are not wider than the picture, all in the same columns."""
+    broken: list[list[Artist]] = []
+    for columns in range(max(map(len, rows), default=0), 0, -1):
+        broken = [list(row[i : i + columns]) for row in rows for i in range(0, len(row), columns)]
+        widths = [max(_letters(row[i]) for row in broken if i < len(row)) for i in range(columns)]
+        if sum(widths) <= _LETTERS_A_ROW:
+            break
+    return broken
+
+
+def _letters(entry: Artist) -> int:
+    return len(str(entry.get_label())) + _LETTERS_OF_A_MARK

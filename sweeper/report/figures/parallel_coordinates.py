@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -33,6 +34,7 @@ _Points: TypeAlias = Sequence[tuple[float, float]]
 _MOST_AXES = 7
 _MOST_LABELS = 9
 _LONGEST_LABEL = 16
+_LETTERS_BENEATH = 105  # of all names together, side by side
 # Dark is slow and light is fast, with any colour vision; its ends would be lost on a dark or white page.
 _COLORS = matplotlib.colormaps["viridis"]
 _DARKEST, _LIGHTEST = 0.1, 0.92
@@ -143,15 +145,24 @@ def _label(axes: Axes, places: Mapping[str, _Places], top: float) -> None:
     for rate in MaxNLocator(5).tick_values(0, top):
         if 0 <= rate <= top:
             _write(axes, f"{rate:,.10g}", last, rate / top, up=0)
-    # Long names of neighbours stand on lines of their own.
-    names = [*(name.replace(".", "\n", 1) for name in places), "tokens/s"]
-    low = [("\n\n" if i % 2 and len(names) > 4 else "") + n for i, n in enumerate(names)]
-    axes.set_xticks(range(last + 1), low, fontsize=8)
+    letters = _LETTERS_BENEATH // (last + 1)
+    names = [*(_broken(name, letters) for name in places), "tokens/s"]
+    axes.set_xticks(range(last + 1), names, fontsize=8)
     axes.set_yticks([])
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.set(xlim=(-0.15, last + 0.5), ylim=(-0.05, 1.08))
+
+
+def _broken(name: str, letters: int) -> str:
+    """Over several lines, behind its dots and strokes."""
+    lines = [""]
+    for part in re.findall(r"[^._]+[._]?|[._]", name):
+        if lines[-1] and len(lines[-1]) + len(part) > letters:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def _write(axes: Axes, text: str, x: float, y: float, *, up: float = 8) -> None:

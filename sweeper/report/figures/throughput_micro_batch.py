@@ -52,6 +52,7 @@ def picture(facts: Facts) -> Picture | None:
         axes.set_xlim(sizes[0] / 1.5, sizes[-1] * 1.5)
         axes.minorticks_off()
         axes.set_xlabel("micro-batch (samples)")
+        axes.label_outer()
     for axes in panels[:, 0]:
         rates_from_zero(axes)
     stopped = any(isinstance(t.outcome, Stopped) for t, _ in measured)
