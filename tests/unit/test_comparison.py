@@ -105,10 +105,10 @@ def test_studies_of_other_models_are_not_ranked_but_paired_by_the_rest(tmp_path)
 
 def test_a_long_list_of_differences_is_cut_at_the_top_and_whole_below(tmp_path):
     changes = {f"workload.{n}": v for n, v in (("seed", 2), ("sequence_length", 64))}
-    changes |= {f"model.{n}": 128 for n in ("layers", "width", "max_positions", "vocab_size")}
+    changes |= {f"model.{n}": 256 for n in ("layers", "width", "max_positions", "vocab_size")}
     one = study(tmp_path / "one", trials_of())
     text = compare_studies([one, study(tmp_path / "other", trials_of(**changes))], output=None)
-    assert "`model.vocab_size` and 2 more: a token of one" in text
+    assert "`model.max_positions` and 2 more: a token of one" in text
     assert [["`workload.seed`", "1", "2"]] == rows(text, "`workload.seed`")
 
 
