@@ -32,8 +32,8 @@ from sweeper.report.figure import Figure
 INK = "#24292f"
 INK_IN_THE_DARK = "#d7dde4"
 MUTED = "#7d8590"  # as far from white as from a dark page
-# Okabe and Ito's palette: told apart with any colour vision.
-BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+# Okabe and Ito's palette: told apart with any colour vision. Its blue is lighter here, for dark pages.
+BLUE, ORANGE, GREEN, RED = "#1B7FC4", "#E69F00", "#009E73", "#D55E00"
 # More marks than this in one picture are drawn as pixels, in an SVG too.
 MAX_VECTOR_MARKS = 400
 _PIXELS_IN_SVG = 120  # of an inch: half of what they would weigh in the PNG

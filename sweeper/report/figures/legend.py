@@ -75,7 +75,7 @@ def offload_marks(offloads: Iterable[Offload]) -> list[Line2D]:
 
 
 # So many letters, and a mark with its gap for each entry, go into one row.
-_LETTERS_A_ROW = 100
+_LETTERS_A_ROW = 104
 _LETTERS_OF_A_MARK = 6
 STOPPED = mark("stopped early: an estimate", fillstyle="none")
 

@@ -63,7 +63,7 @@ def _losses(
         _band(axes, alike)
     else:
         for losses in alike:
-            axes.plot(_steps(losses), losses, color=BLUE, alpha=0.45, linewidth=1)
+            axes.plot(_steps(losses), losses, color=BLUE, alpha=0.6, linewidth=1)
     axes.plot(_steps(first), first, color=INK)
     for losses, dash in zip(differing.values(), _dashes(len(differing)), strict=True):
         axes.plot(_steps(losses), losses, color=RED, linestyle=dash)
@@ -82,7 +82,7 @@ def _distances(
         _band(axes, near)
     else:
         for distance in near:
-            axes.plot(_steps(distance), distance, color=BLUE, alpha=0.45, linewidth=1)
+            axes.plot(_steps(distance), distance, color=BLUE, alpha=0.6, linewidth=1)
     for losses, dash in zip(differing.values(), _dashes(len(differing)), strict=True):
         distance = _distance(losses, first)
         axes.plot(_steps(distance), distance, color=RED, linestyle=dash)
