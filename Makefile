@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-fast test-faults test-differential test-frameworks test-dashboards test-gpu wheelhouse bench lint typecheck check clean
+.PHONY: help setup sweep test test-fast test-faults test-differential test-frameworks test-browser golden test-dashboards test-gpu wheelhouse bench lint typecheck check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,8 +29,8 @@ sweep: $(READY)  ## a study: make sweep MODEL=gpt2 ARGS="hydra.sweeper.n_trials=
 
 test: $(READY)  ## all tests, the fast ones first
 	$(BIN)/python -m pytest $(TWO) tests/unit
-	$(BIN)/python -m pytest $(TWO) -m "not real and not slow and not gpu" tests/faults tests/cli tests/packaging tests/exports
-	$(BIN)/python -m pytest $(TWO) -m "real and not slow and not gpu" tests/real tests/exports tests/differential
+	$(BIN)/python -m pytest $(TWO) -m "not real and not slow and not gpu" tests/faults tests/cli tests/packaging tests/exports tests/browser
+	$(BIN)/python -m pytest $(TWO) -m "real and not slow and not gpu" tests/real tests/exports tests/differential tests/browser
 
 test-fast: $(READY)  ## the tests of the core alone, in seconds
 	$(BIN)/python -m pytest tests/unit
@@ -47,6 +47,13 @@ test-differential: $(READY)  ## our rules against DeepSpeed itself, and every pa
 test-dashboards: $(READY)  ## studies in optuna-dashboard, MLflow, TensorBoard and W&B, which it installs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[dashboards]'
 	$(BIN)/python -m pytest tests/dashboards
+
+test-browser: $(READY)  ## reports in a headless chromium, with axe-core where npm is there
+	if command -v npm > /dev/null; then npm install --silent --no-audit --no-fund --no-package-lock --prefix tests/browser; fi
+	$(BIN)/python -m pytest tests/browser
+
+golden: $(READY)  ## write the golden report.md anew; read the difference before it is committed
+	REFRESH_GOLDEN=1 $(BIN)/python -m pytest tests/unit/test_golden.py
 
 test-gpu:  ## the tests that need a CUDA device, with the python of a GPU host
 	$(PYTHON) -m pytest -m gpu tests

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sweeper.errors import EnvironmentUnfit, SweeperError, UsageError
 
@@ -107,10 +107,24 @@ def _one_study(verb: str, rest: Sequence[str]) -> str:
 
 
 def _report(rest: Sequence[str]) -> None:
+    parser = _Parser(
+        prog="python -m sweeper report",
+        hint="results/<study>, or two and more to compare them, with --output comparison.html",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("studies", nargs="*")
+    parser.add_argument("--output")
+    given = parser.parse_args(rest)
+    if len(given.studies) > 1:
+        _compare(given.studies, given.output)
+        return
+    if given.output is not None:
+        parser.error("--output goes with two studies or more")
     from sweeper.core.folder import StudyFolder
     from sweeper.report.build import build_report
 
-    folder = StudyFolder(Path(_one_study("report", rest)))
+    folder = StudyFolder(Path(_one_study("report", given.studies)))
     if not folder.trials.is_dir():
         raise UsageError(
             f"report {folder.path}: there is no study in this folder (no trials/); "
@@ -119,8 +133,23 @@ def _report(rest: Sequence[str]) -> None:
     print(build_report(folder))
 
 
+def _compare(studies: Sequence[str], output: str | None) -> None:
+    from sweeper.report.comparison_page import compare_studies
+
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # report A B | head
+    print(compare_studies(studies, output=output), flush=True)
+    if output is None:
+        print("to keep it, add --output comparison.html, or comparison.md", file=sys.stderr)
+
+
 def _export(rest: Sequence[str]) -> None:
-    parser = _Parser(prog="python -m sweeper export", add_help=False, allow_abbrev=False)
+    parser = _Parser(
+        prog="python -m sweeper export",
+        hint="results/<study> --format hf, with --to <folder> for another place and --force to "
+        "replace what is there",
+        add_help=False,
+        allow_abbrev=False,
+    )
     parser.add_argument("study", nargs="*")
     parser.add_argument("--format", default="all")
     parser.add_argument("--to")
@@ -133,13 +162,14 @@ def _export(rest: Sequence[str]) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A mistake is one line of ours."""
+    """A mistake is one line of ours, which ends with the ``hint`` what to type."""
+
+    def __init__(self, *, hint: str, **more: Any) -> None:
+        super().__init__(**more)
+        self._hint = hint
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(
-            f"{message}; type {self.prog} results/<study> --format hf, with --to <folder> for "
-            "another place and --force to replace what is there"
-        )
+        raise UsageError(f"{message}; type {self.prog} {self._hint}")
 
 
 def _explain(rest: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeper.core.prediction import Prediction
 from sweeper.core.trial import Trial
 
 
@@ -80,6 +81,11 @@ class TrialFolder:
     @property
     def pending(self) -> Path:
         return self.path / "pending.json"
+
+    @property
+    def prediction(self) -> Path:
+        """What the memory model expected, where it knew the model."""
+        return self.path / "prediction.json"
 
     @property
     def trial(self) -> Path:
@@ -221,6 +227,10 @@ class StudyFolder:
         return self.path / "report.md"
 
     @property
+    def report_html(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def figures(self) -> Path:
         return self.path / "figures"
 
@@ -270,6 +280,15 @@ class StudyFolder:
     def read_trials(self) -> list[Trial]:
         """Every trial that has ended, by number."""
         return sorted(_read_trials(self.trials), key=lambda trial: trial.number)
+
+    def read_predictions(self) -> dict[int, Prediction]:
+        """By trial number, of the trials that have one."""
+        found = {}
+        for path in self.trials.glob("*/prediction.json"):
+            prediction = Prediction.from_json(read_json(path))
+            if prediction is not None and path.parent.name.isdecimal():
+                found[int(path.parent.name)] = prediction
+        return found
 
     def unfinished(self) -> list[TrialFolder]:
         """Folders of trials that were started and have not ended."""

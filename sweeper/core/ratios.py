@@ -45,6 +45,24 @@ def ratio_of(log_differences: Sequence[float], *, coverage: float = 0.95) -> Rat
     return Ratio(value=math.exp(mean), low=_exp(mean - half), high=_exp(mean + half))
 
 
+def ratio_of_separate(
+    one: Sequence[float], other: Sequence[float], *, coverage: float = 0.95
+) -> Ratio | None:
+    """From the log throughputs of runs that were not paired (Welch); None for fewer than two of either.
+
+    Its degrees of freedom are rounded down, which can only widen the interval.
+    """
+    if min(len(one), len(other)) < 2:
+        return None
+    mean = statistics.fmean(one) - statistics.fmean(other)
+    errors = [_error(values) ** 2 for values in (one, other)]
+    total = sum(errors)
+    shares = sum(e**2 / (len(values) - 1) for e, values in zip(errors, (one, other), strict=True))
+    degrees = max(int(total**2 / shares), 1) if shares else 1
+    half = t_quantile(0.5 + coverage / 2, degrees) * math.sqrt(total)
+    return Ratio(value=math.exp(mean), low=_exp(mean - half), high=_exp(mean + half))
+
+
 def is_above_zero(log_differences: Sequence[float], *, error: float) -> bool:
     """Whether their mean is, said wrongly with probability ``error`` at most."""
     if len(log_differences) < 2:

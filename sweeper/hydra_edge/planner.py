@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sweeper.core.folder import StudyFolder, write_json
+from sweeper.core.folder import StudyFolder, TrialFolder, write_json
 from sweeper.core.foresight import Foresight
 from sweeper.core.machine import Machine
+from sweeper.core.memory.calibration import MemoryEstimate
 from sweeper.core.plan import Plan, plan
+from sweeper.core.prediction import prediction_of
 from sweeper.core.space import Point, as_overrides
 from sweeper.core.spec import TrialSpec
 from sweeper.core.trial import Trial
@@ -42,11 +44,21 @@ class Planner:
             return 1.0 if isinstance(planned.ready, TrialSpec) else 0.0
         return self._foresight.likelihood(planned)
 
+    def estimate(self, planned: Plan) -> MemoryEstimate | None:
+        """Of a rank's peak; None where nothing is known."""
+        return None if self._foresight is None else self._foresight.estimate(planned)
+
     def look_ahead(self, winner: Trial, folder: StudyFolder) -> None:
         """Writes what the winner would need at the longest sequence."""
         longest = self._foresight and self._foresight.longest_sequence(winner)
         if longest:
             write_json(folder.longest_sequence, asdict(longest))
+
+    def write_prediction(self, planned: Plan, folder: TrialFolder) -> None:
+        """Before the trial runs: after it the memory model knows better."""
+        estimate = self.estimate(planned)
+        if estimate is not None:
+            write_json(folder.prediction, prediction_of(estimate).to_json())
 
     def learn(self, trial: Trial) -> None:
         if self._foresight is not None:

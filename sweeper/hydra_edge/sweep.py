@@ -244,6 +244,7 @@ class _JobRunner:
             write_json(
                 folder.pending, {"schema_version": 1, "number": number, "point": dict(point)}
             )
+            self._planner.write_prediction(planned, folder)
             beaten = planned.ready.beaten_step_seconds
             racing = [] if beaten is None else [f"measure.beaten_seconds={beaten:.6g}"]
             (returned,) = self._launcher.launch(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sweeper.core.finalists import peak_bytes
@@ -13,12 +14,27 @@ from sweeper.core.standing import Standing
 from sweeper.errors import UsageError
 from sweeper.report.bundle import write_bundle
 from sweeper.report.figures import draw_figures
-from sweeper.report.markdown import report_markdown
+from sweeper.report.html import to_html
+from sweeper.report.knobs import knobs_of
+from sweeper.report.markdown import to_markdown
 from sweeper.report.notes import write_notes
+from sweeper.report.page import report_page
+from sweeper.report.page.everything import known_files
+from sweeper.report.page.facts import StudyFacts
 from sweeper.report.parquet import write_parquet
 from sweeper.report.study_record import how_it_stands, study_document
 from sweeper.report.table import trials_table
 from sweeper.report.verdict import verdict
+
+# The files of a trial that a reader may want to open.
+_OF_A_TRIAL = (
+    "spec.json",
+    "ds_config.json",
+    "command.txt",
+    "stdout.log",
+    "stderr.log",
+    "trial.json",
+)
 
 
 def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
@@ -33,28 +49,51 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
     table = trials_table({folder.name: trials})
     write_text(folder.trials_csv, table.to_csv(index=False))
     not_written = [write_parquet(table, folder.trials_parquet)]
-    figures = draw_figures(trials, _importances(folder, study), folder.figures)
-    write_text(
-        folder.report,
-        report_markdown(
-            how,
-            study=study,
-            figures=figures,
-            root=folder.path,
-            stop_reason=stop_reason or _stored_reason(folder) or "it was ended from outside",
-            robust=_robustness(folder, how, study),
-            ruled_out=read_json(folder.ruled_out),
-            script=read_json(folder.script),
-        ),
-    )
+    write_bundle(folder, how)
+    ended = stop_reason or _stored_reason(folder) or "it was ended from outside"
+    page = report_page(_facts(folder, study, how, ended))
+    write_text(folder.report, to_markdown(page, folder.path))
+    write_text(folder.report_html, to_html(page))
     if stop_reason is not None:
         write_text(folder.stop_reason, stop_reason + "\n")
-    write_bundle(folder, how)
     not_written.append(write_notes(folder, study, how))
-    files = [f"report: {folder.report}"]
+    files = [f"report: {folder.report_html} (as text: {folder.report.name})"]
     if how.winner is not None:
         files.append(f"config: {folder.best_ds_config}")
     return "\n".join([verdict(how), *files, *filter(None, not_written)])
+
+
+def _facts(
+    folder: StudyFolder, study: Mapping[str, Any], how: Standing, stop_reason: str
+) -> StudyFacts:
+    """Of a folder that has its bundle; draws the figures."""
+    shares = _importances(folder, study)
+    predictions = folder.read_predictions()
+    return StudyFacts(
+        title=str(study.get("study_name", folder.path.name)),
+        place=str(folder.path),
+        how=how,
+        stop_reason=stop_reason,
+        knobs=knobs_of(how.trials, study.get("space", {})),
+        study=study,
+        robust=_robustness(folder, how, study),
+        ruled_out=read_json(folder.ruled_out),
+        script=read_json(folder.script),
+        importances=shares,
+        figures=draw_figures(how, folder.figures, importances=shares, predictions=predictions),
+        ds_config=_text(folder.best_ds_config) if how.winner is not None else "",
+        files={t.number: _there(folder.trial(t.number).path, _OF_A_TRIAL) for t in how.trials},
+        others=_there(folder.path, known_files()),
+    )
+
+
+def _there(folder: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Of these files those that are there."""
+    return tuple(name for name in names if (folder / name).exists())
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _robustness(folder: StudyFolder, how: Standing, study: Mapping[str, Any]) -> Robustness | None:

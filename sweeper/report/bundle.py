@@ -29,9 +29,9 @@ from sweeper.core.framework_arguments import (
 from sweeper.core.standing import Standing
 from sweeper.core.trial import Trial
 from sweeper.errors import UsageError
+from sweeper.report.carried import not_in_the_json
 from sweeper.report.export_readme import Winner, export_readme
 from sweeper.report.launch_script import deepspeed_script, slurm_script, torchrun_script
-from sweeper.report.markdown import not_in_the_json
 from sweeper.report.verdict import verdict
 
 

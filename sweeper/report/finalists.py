@@ -1,4 +1,4 @@
-"""The report's section on the finalists: who was measured again, and what that showed."""
+"""The finalists: who was measured again, and what that showed."""
 
 from __future__ import annotations
 
@@ -12,29 +12,26 @@ from sweeper.core.finalists import (
     throughput_ratio,
 )
 from sweeper.core.quantities import format_bytes, format_rate
-from sweeper.core.robustness import Robustness, in_words
 from sweeper.core.trial import Trial
 
-_HEAD = ("trial", "tokens/s (median)", "times the winner (95 %)", "rounds", "peak memory", "search")
+FINALISTS_HEAD = (
+    "trial",
+    "tokens/s (median)",
+    "times the winner (95 %)",
+    "rounds",
+    "peak memory",
+    "search",
+)
 
 
-def finalists_section(
-    result: FinalistsResult, robustness: Robustness | None, trials: Sequence[Trial]
-) -> str:
-    """The search's own numbers, from ``trials``, stand beside the rounds'; "" without rounds."""
-    if not result.rounds:
-        return ""
+def finalist_rows(result: FinalistsResult, trials: Sequence[Trial]) -> list[tuple[str, ...]]:
+    """The winner first; the search's own numbers, from ``trials``, stand beside the rounds'."""
     searched = {trial.number: trial for trial in trials}
-    lines = ["## Finalists", "", " ".join(_sentences(result)), "", _line(_HEAD)]
-    lines.append("|" + " --- |" * len(_HEAD))
-    lines += [_line(_row(n, result, searched.get(n))) for n in _ranked(result)]
-    if robustness is not None:
-        lines += ["", in_words(robustness)]
-    return "\n".join(lines)
+    return [_row(n, result, searched.get(n)) for n in _ranked(result)]
 
 
 def finalists_verdict(result: FinalistsResult) -> str:
-    """Winner, tie and gain in one line, for the terminal."""
+    """Winner, tie and gain in one line, for the terminal and the report."""
     return " ".join(_sentences(result))
 
 
@@ -100,7 +97,3 @@ def _row(number: int, result: FinalistsResult, searched: Trial | None) -> tuple[
         format_bytes(peak) if peak else "",
         format_rate(before) if before else "",
     )
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(" ".join(c.split()).replace("|", "\\|") for c in cells) + " |"

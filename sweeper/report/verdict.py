@@ -59,7 +59,7 @@ def _of_the_search(how: Standing) -> str:
         why = kind_of(baseline.outcome)
         return f"trial {best.number} {_superlative(how)}: {speed}; the baseline (trial 0) is {why}"
     theirs = _measurement(baseline)
-    gain, uncertainty = _gain(won, theirs)
+    gain, uncertainty = gain_of_the_search(won, theirs)
     within = "; that is within the noise of the two" if 0 <= gain - 1 <= uncertainty else ""
     return (
         f"trial {best.number} {_superlative(how)}: {speed}, {gain:.2f} (±{uncertainty:.2f}) times "
@@ -111,7 +111,7 @@ def _memory_saved(how: Standing, won: Measurement, theirs: Measurement) -> str:
     )
 
 
-def _gain(won: Measurement, baseline: Measurement) -> tuple[float, float]:
+def gain_of_the_search(won: Measurement, baseline: Measurement) -> tuple[float, float]:
     """The ratio of the median throughputs, and its uncertainty from both deviations in quadrature."""
     ratio = won.tokens_per_second / baseline.tokens_per_second
     relative = math.hypot(

@@ -61,6 +61,13 @@ def test_the_wheel_has_the_configuration_and_the_models(site):
         assert (site / "sweeper" / "models" / "hf_shapes" / path.name).is_file(), path
 
 
+def test_the_wheel_has_what_a_report_is_made_of(site):
+    own = ROOT / "sweeper" / "report" / "assets"
+    assert {path.name for path in own.iterdir()} == {
+        path.name for path in (site / "sweeper" / "report" / "assets").iterdir()
+    }
+
+
 def test_the_installed_package_composes_from_any_folder_with_its_own_files(site, tmp_path):
     where = python(site, "-c", "import sweeper; print(sweeper.__file__)", cwd=tmp_path)
     assert str(site) in where.stdout

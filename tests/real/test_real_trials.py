@@ -210,14 +210,23 @@ def test_the_literal_command_ends_with_a_winner_a_report_and_a_config(study):
     assert (table["tokens_per_second_median"].dropna() > 0).all()
     for name in ("throughput_memory", "throughput_stage_micro_batch", "best_so_far"):
         assert (folder.figures / f"{name}.png").is_file()
+        assert (folder.figures / f"{name}.svg").is_file()
+
+
+def test_the_memory_that_a_trial_was_predicted_to_need_is_kept_and_near(study):
+    _, folder = study
+    predicted = folder.read_predictions()
+    for trial in folder.read_trials():
+        if (m := measurement_of(trial.outcome)) is not None:
+            assert predicted[trial.number].peak_bytes == pytest.approx(m.peak_bytes, rel=0.3)
 
 
 def test_what_the_plan_ruled_out_is_told_before_the_first_trial_and_in_the_report(study):
     finished, folder = study
     assert "candidates are ruled out before they are run" in finished.stderr
     text = folder.report.read_text()
-    assert "| optimizer-offload-needs-zero |" in text
-    assert "| micro-batches-fill-the-global-batch |" in text
+    assert "| `optimizer-offload-needs-zero` |" in text
+    assert "| `micro-batches-fill-the-global-batch` |" in text
 
 
 def test_the_best_few_were_measured_again_in_turns(study):

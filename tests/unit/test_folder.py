@@ -1,6 +1,7 @@
 import json
 
 from sweeper.core.folder import StudyFolder, read_json, write_json
+from sweeper.core.prediction import Prediction
 from tests.support import measured, trial_of
 
 
@@ -24,6 +25,15 @@ def test_trials_are_read_by_number_and_an_unfinished_one_is_left_out(tmp_path):
         write_json(folder.trial(number).trial, trial_of(number, measured()).to_json())
     folder.trial(3).path.mkdir()
     assert [2, 10] == [trial.number for trial in folder.read_trials()]
+
+
+def test_predictions_are_read_by_trial_and_one_of_another_schema_is_none(tmp_path):
+    folder = StudyFolder(tmp_path)
+    kept = Prediction(peak_bytes=2**30, deviation_bytes=2**20)
+    write_json(folder.trial(7).prediction, kept.to_json())
+    write_json(folder.trial(8).prediction, {"schema_version": 99})
+    folder.trial(9).path.mkdir(parents=True)
+    assert {7: kept} == folder.read_predictions()
 
 
 def test_every_json_of_ours_has_a_schema_version(tmp_path):

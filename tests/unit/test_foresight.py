@@ -49,11 +49,26 @@ def test_an_illegal_plan_has_no_chance():
     assert 0.0 == foresight().likelihood(planned(**{"offload.optimizer": "cpu"}))
 
 
+def test_what_a_rank_will_need_is_known_before_its_trial_and_better_after_one():
+    roomy = planned(**{"hardware.memory_limit": "900GiB"})
+    mind = foresight()
+    before = mind.estimate(roomy)
+    assert pytest.approx(need().peak_bytes) == before.mean_bytes
+    double = measured(peak_bytes=2 * need().peak_bytes)
+    mind.learn(trial_of(0, double, **{"workload.global_batch_size": 64}))
+    assert before.mean_bytes < mind.estimate(roomy).mean_bytes < 2 * need().peak_bytes
+
+
+def test_what_is_not_run_needs_nothing():
+    assert foresight().estimate(planned(**{"offload.optimizer": "cpu"})) is None
+
+
 def test_without_a_profile_it_has_no_opinion():
     limited = planned(**{"hardware.memory_limit": "1GiB"})
     blind = Foresight(lambda settings: None, MACHINE)
     assert limited == blind.planned(limited)
     assert 1.0 == blind.likelihood(limited)
+    assert blind.estimate(limited) is None
     blind.learn(trial_of(0, measured()))
     assert blind.longest_sequence(trial_of(0, measured())) is None
 

@@ -1,0 +1,110 @@
+"""A study as one of several that are compared: what it is called, and what its trials show at best."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sweeper.core.finalists import measurements, median_tokens_per_second, peak_bytes
+from sweeper.core.folder import StudyFolder
+from sweeper.core.measurement import Measurement
+from sweeper.core.outcome import Measured, measurement_of
+from sweeper.core.standing import Standing
+from sweeper.core.trial import Trial
+from sweeper.errors import NothingMeasured, UsageError
+from sweeper.report.study_record import how_it_stands, study_document
+
+_TYPE = "type python -m sweeper report results/<study> results/<another>"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedStudy:
+    """``label`` tells it from the others; ``place`` is its folder as it was typed."""
+
+    label: str
+    place: str
+    how: Standing
+    study: Mapping[str, Any]
+
+    @property
+    def trials(self) -> Sequence[Trial]:
+        return self.how.trials
+
+    @property
+    def winner(self) -> Trial:
+        assert self.how.winner is not None  # a study without one is refused
+        return self.how.winner
+
+    @property
+    def baseline(self) -> Trial:
+        return self.how.trials[0]
+
+    @cached_property
+    def measured(self) -> Mapping[str, tuple[Trial, Measurement]]:
+        """By candidate key; those that were stopped early too."""
+        return {t.key: (t, m) for t in self.trials if (m := measurement_of(t.outcome)) is not None}
+
+    @cached_property
+    def environments(self) -> Sequence[Mapping[str, Any]]:
+        """In which its trials ran, each once."""
+        seen = [t.environment for t in self.trials if t.environment]
+        found = {repr(sorted(map(str, e.items()))): e for e in seen}
+        return [*found.values()] or [self.study.get("environment", {})]
+
+    def rounds(self, trial: Trial) -> list[float]:
+        """Tokens/s of each round of the finals in which the trial was measured."""
+        finals = self.how.finals
+        found: Iterator[Measured] = measurements(finals.rounds if finals else (), trial.number)
+        return [m.measurement.tokens_per_second for m in found]
+
+    def best_rate(self, trial: Trial) -> float | None:
+        """Tokens/s as they are known best: of the finals, else of the search."""
+        finals, m = self.how.finals, measurement_of(trial.outcome)
+        again = median_tokens_per_second(finals.rounds, trial.number) if finals else None
+        return again or (m.tokens_per_second if m is not None else None)
+
+    def best_peak(self, trial: Trial) -> int | None:
+        """Bytes of the fullest rank, likewise."""
+        finals, m = self.how.finals, measurement_of(trial.outcome)
+        again = peak_bytes(finals.rounds, trial.number) if finals else None
+        return again or (m.peak_bytes if m is not None else None)
+
+
+def compared_studies(typed: Sequence[str]) -> tuple[ComparedStudy, ...]:
+    """Reads them. Raises UsageError, or NothingMeasured, for the first that cannot be compared."""
+    asked = f"report {' '.join(typed)}"
+    seen: dict[Path, str] = {}
+    for place in typed:
+        resolved = Path(place).resolve()
+        if not StudyFolder(resolved).trials.is_dir():
+            raise UsageError(f"{asked}: there is no study in {place} (no trials/); {_TYPE}")
+        if resolved in seen:
+            raise UsageError(
+                f"{asked}: {place} is the same study as {seen[resolved]}; name each once: {_TYPE}"
+            )
+        seen[resolved] = place
+    names = [str(study_document(StudyFolder(p)).get("study_name", p.name)) for p in seen]
+    labels = names if len(set(names)) == len(names) else _by_place(list(seen))
+    return tuple(_study(place, label, asked) for place, label in zip(typed, labels, strict=True))
+
+
+def _by_place(paths: Sequence[Path]) -> list[str]:
+    """What is behind the folders that they share."""
+    shared = Path(os.path.commonpath(paths))
+    return [str(p.relative_to(shared)) if p != shared else str(p) for p in paths]
+
+
+def _study(place: str, label: str, asked: str) -> ComparedStudy:
+    folder = StudyFolder(Path(place))
+    how = how_it_stands(folder)
+    if how.winner is None:
+        trials = f"none of its {len(how.trials)} trials" if how.trials else "no trial has ended"
+        raise NothingMeasured(
+            f"{asked}: nothing was measured in {place}, {trials}; type python -m sweeper report "
+            f"{place} for what became of each"
+        )
+    return ComparedStudy(label=label, place=place, how=how, study=study_document(folder))

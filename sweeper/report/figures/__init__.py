@@ -1,0 +1,61 @@
+"""The pictures of a study, each as a PNG and an SVG, with what is seen in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib
+
+from sweeper.core.prediction import Prediction
+from sweeper.core.standing import Standing
+from sweeper.report.figure import Figure
+from sweeper.report.figures import (
+    best_so_far,
+    finalists,
+    importance,
+    losses,
+    parallel_coordinates,
+    predicted_memory,
+    throughput_memory,
+    throughput_micro_batch,
+)
+from sweeper.report.figures.frame import STYLE, Facts, save
+
+_PICTURES = (
+    throughput_memory,
+    finalists,
+    best_so_far,
+    parallel_coordinates,
+    throughput_micro_batch,
+    importance,
+    predicted_memory,
+    losses,
+)
+
+
+def draw_figures(
+    how: Standing,
+    folder: Path,
+    *,
+    importances: Mapping[str, float],
+    predictions: Mapping[int, Prediction],
+) -> tuple[Figure, ...]:
+    """Writes each picture that there is something to draw for into ``folder``; the most telling first.
+
+    ``importances`` by parameter, ``predictions`` by trial number. What an earlier report drew and
+    this one does not is taken away.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = Facts(how=how, importances=importances, predictions=predictions)
+    with matplotlib.rc_context(STYLE):
+        drawn = tuple(
+            save(picture, folder)
+            for module in _PICTURES
+            if (picture := module.picture(facts)) is not None
+        )
+    kept = {path for figure in drawn for path in (figure.png, figure.svg)}
+    for path in (*folder.glob("*.png"), *folder.glob("*.svg")):
+        if path not in kept:
+            path.unlink()
+    return drawn

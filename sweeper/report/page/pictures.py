@@ -1,0 +1,64 @@
+"""The pictures: those that a reader can turn, and those for a paper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sweeper.core.outcome import kind_of, measurement_of, reason_of
+from sweeper.core.pareto import pareto_front
+from sweeper.core.trial import Trial
+from sweeper.report.page.blocks import Block, Explorer, Folded, Paragraph, Picture, Section, say
+from sweeper.report.page.facts import StudyFacts
+
+# What the explorer shows as well.
+_EXPLORED = ("throughput_memory", "parallel_coordinates")
+
+
+def pictures(facts: StudyFacts) -> Section | None:
+    """None where nothing was measured."""
+    if not facts.measured:
+        return None
+    blocks: list[Block] = [Explorer(data=explorer_data(facts))]
+    again = [f for f in facts.figures if f.svg.stem in _EXPLORED]
+    blocks += [Picture(figure=figure) for figure in facts.figures if figure not in again]
+    if again:
+        stills = [Picture(figure=figure) for figure in again]
+        blocks.append(Folded(summary="The first two once more, as still pictures", blocks=stills))
+    if facts.figures:
+        blocks.append(
+            Paragraph(text=say("Each picture is in `figures/` too, as PNG and as SVG for papers."))
+        )
+    return Section(name="pictures", title="Pictures", blocks=blocks)
+
+
+def explorer_data(facts: StudyFacts) -> dict[str, Any]:
+    """Tokens/s, bytes and options of every trial; ``null`` where it was not measured."""
+    varying = [n for n in facts.knobs.names if len(facts.knobs.choices[n]) > 1]
+    points = [(float(m.peak_bytes), m.tokens_per_second) for _, m in facts.measured]
+    front = set(pareto_front(points))
+    limits = {t.memory_limit_bytes for t, _ in facts.measured if t.memory_limit_bytes}
+    return {
+        "options": [{"name": n, "values": list(facts.knobs.choices[n])} for n in varying],
+        "trials": [_trial(t, varying, facts) for t in facts.trials],
+        "front": [
+            t.number for t, m in facts.measured if (m.peak_bytes, m.tokens_per_second) in front
+        ],
+        "baseline": facts.baseline.number,
+        "winner": facts.winner.number if facts.winner is not None else None,
+        "limit_bytes": limits.pop() if len(limits) == 1 else None,
+    }
+
+
+def _trial(trial: Trial, names: list[str], facts: StudyFacts) -> dict[str, Any]:
+    m = measurement_of(trial.outcome)
+    difference = facts.differences.get(trial.number)
+    return {
+        "trial": trial.number,
+        "outcome": kind_of(trial.outcome),
+        "reason": reason_of(trial.outcome)[:300],
+        "tokens_per_second": m and m.tokens_per_second,
+        "tokens_per_second_mad": m and m.tokens_per_second_mad,
+        "peak_bytes": m and m.peak_bytes,
+        "trains_differently": bool(difference and difference.trains_differently),
+        "values": [facts.knobs.value(trial, name) for name in names],
+    }

@@ -1,0 +1,229 @@
+"""What the answer rests on: machine, versions, noise, equal training, finals, and what was not explored."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sweeper.core.finalists import measurements
+from sweeper.core.outcome import Infeasible, Measured, kind_of
+from sweeper.core.robustness import in_words
+from sweeper.core.trial import Trial
+from sweeper.report.carried import not_in_the_json
+from sweeper.report.finalists import FINALISTS_HEAD, finalist_rows, finalists_verdict
+from sweeper.report.page.blocks import (
+    Block,
+    Bullets,
+    Callout,
+    Code,
+    Paragraph,
+    Section,
+    Subheading,
+    Table,
+    Text,
+    marked,
+    say,
+)
+from sweeper.report.page.facts import StudyFacts
+from sweeper.report.page.words import counted, one_line, options, ranks, share, trial_links
+
+
+def trust(facts: StudyFacts) -> Section:
+    """What there is to say grows with what was measured."""
+    blocks = [
+        *_unequal(facts),
+        *_finals(facts),
+        Subheading(text="How it was measured"),
+        Bullets(items=list(_how(facts))),
+        *_environment(facts),
+        Subheading(text="What was not explored"),
+        Bullets(items=list(_unexplored(facts))),
+    ]
+    if facts.winner is not None and (missing := not_in_the_json(facts.winner)):
+        blocks += [
+            Subheading(text="What the JSON alone does not carry"),
+            Paragraph(text=marked(missing)),
+        ]
+    return Section(name="trust", title="How far to trust it", blocks=blocks)
+
+
+def _unequal(facts: StudyFacts) -> Iterator[Block]:
+    """Trials of unequal environments are not compared in silence."""
+    found = _environments(facts)
+    if len(found) < 2:
+        return
+    names = [n for n in found[0] if len({str(e.get(n)) for e in found}) > 1]
+    yield Callout(
+        tone="caution",
+        text=say(
+            f"These trials ran in {len(found)} environments, which differ in {{}}: their numbers stand in "
+            "one ranking, but a difference between two of them may be the machine's.",
+            options(names),
+        ),
+    )
+
+
+def _environments(facts: StudyFacts) -> list[Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for trial, _ in facts.measured:
+        if trial.environment:
+            found.setdefault(repr(sorted(map(str, trial.environment.items()))), trial.environment)
+    return list(found.values())
+
+
+def _finals(facts: StudyFacts) -> Iterator[Block]:
+    if facts.finals is not None:
+        yield Subheading(text="Finalists")
+        yield Paragraph(text=say("{}", finalists_verdict(facts.finals)))
+        yield Table(
+            caption="The best few, measured again in turns, each time in fresh processes",
+            head=FINALISTS_HEAD,
+            rows=finalist_rows(facts.finals, facts.trials),
+            numeric=frozenset({1, 2, 3, 4, 5}),
+            marked=frozenset({0}),
+        )
+    if facts.robust is not None:
+        if facts.finals is None:
+            yield Subheading(text="How safe it is")
+        yield Paragraph(text=marked(in_words(facts.robust)))
+
+
+def _how(facts: StudyFacts) -> Iterator[Text]:
+    full = [(t, m) for t, m in facts.measured if isinstance(t.outcome, Measured)]
+    if full:
+        yield from _protocol(full[0][0], facts)
+    yield from _noise(facts)
+    yield from _equivalence(facts)
+    thrashing = [t.number for t, m in full if m.alloc_retries]
+    if thrashing:
+        yield say(
+            "Fits but thrashes (allocations were tried again after a flush): trials {}.",
+            trial_links(thrashing),
+        )
+    kinds = Counter(kind_of(t.outcome) for t in facts.trials)
+    shown = ", ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items()))
+    yield say(f"{counted(len(facts.trials), 'trial')}: {shown}.")
+    yield say("The study ended because {}.", one_line(facts.stop_reason))
+
+
+def _protocol(first: Trial, facts: StudyFacts) -> Iterator[Text]:
+    s, (_, m) = first.settings, next(p for p in facts.measured if p[0] is first)
+    yield say(
+        "Each trial trains {} started by {} on {}: optimizer steps until their time has settled "
+        f"({len(m.warmup_step_seconds)} in trial {first.number}), then timed ones until the median is known to "
+        f"{float(s['measure.interval']):.0%} or {s['measure.max_seconds']:g} s are over ({len(m.step_seconds)}), "
+        f"of {m.samples_per_step:,} samples ({m.tokens_per_step:,} tokens), the same batches for every trial.",
+        Code(str(s.get("model.name", s.get("model._target_")))),
+        Code(f"launch={s.get('launch.runner')}"),
+        ranks(first),
+    )
+    yield say(
+        "A step's time is that of the slowest rank, data and update included; memory is that of the "
+        "fullest rank."
+    )
+
+
+def _noise(facts: StudyFacts) -> Iterator[Text]:
+    if facts.noise is None:
+        return
+    yield say(
+        "± is the median absolute deviation over the measured steps of one trial: in the median trial "
+        f"{share(facts.noise)}. In the search each candidate ran once: differences of that size are noise."
+    )
+    spread = _between_rounds(facts)
+    if spread is not None:
+        yield say(
+            "From round to round of the finals, in fresh processes, the same configuration's median "
+            f"throughput differed by {share(spread)} (standard deviation, of the finalist that varied most)."
+        )
+
+
+def _between_rounds(facts: StudyFacts) -> float | None:
+    if facts.finals is None:
+        return None
+    numbers = {n for found in facts.finals.rounds for n in found}
+    spreads = []
+    for number in numbers:
+        logs = [
+            math.log(m.measurement.tokens_per_second)
+            for m in measurements(facts.finals.rounds, number)
+        ]
+        if len(logs) > 1:
+            spreads.append(statistics.stdev(logs))
+    return max(spreads, default=None)
+
+
+def _equivalence(facts: StudyFacts) -> Iterator[Text]:
+    if not facts.differences:
+        return
+    found = list(facts.differences.values())
+    largest = max(d.largest for d in found)
+    apart = sum(d.trains_differently for d in found)
+    judged = (
+        "all train alike"
+        if not apart
+        else f"{counted(apart, 'trial')} trained differently and cannot win"
+    )
+    yield say(
+        f"Losses of {counted(len(found), 'trial')} were compared with those of trial {found[0].reference}, "
+        f"step by step: the largest difference is {largest:.2%}; {judged}."
+    )
+
+
+def _environment(facts: StudyFacts) -> Iterator[Block]:
+    environment = next(iter(_environments(facts)), None) or facts.study.get("environment")
+    if not environment:
+        return
+    rows = [(name, str(value)) for name, value in environment.items() if value is not None]
+    if facts.study.get("created_at"):
+        rows.append(("study begun", str(facts.study["created_at"])))
+    yield Subheading(text="Environment")
+    yield Table(
+        caption="Where the trials ran, and with which versions", head=("what", "which"), rows=rows
+    )
+
+
+def _unexplored(facts: StudyFacts) -> Iterator[Text]:
+    ruled = (facts.ruled_out or {}).get("rules", {})
+    space = facts.space_size
+    tried = len(facts.trials)
+    out = sum(found["candidates"] for found in ruled.values())
+    if space:
+        allowed = sum(not isinstance(t.outcome, Infeasible) for t in facts.trials)
+        without = f"{out:,} were ruled out without a trial, " if out else ""
+        yield say(
+            f"The space has {space:,} candidates: {without}{tried:,} were tried, about "
+            f"{max(space - out - allowed, 0):,} were not looked at. A faster one may be among them."
+        )
+    elif facts.study.get("space"):
+        yield say(
+            f"{counted(tried, 'candidate')} of a space that is too large to list were tried. "
+            "A faster one may be among the others."
+        )
+    else:
+        yield say(f"{counted(tried, 'trial')} of a grid were run; nothing else was looked at.")
+    fixed = _fixed(facts)
+    if fixed:
+        yield say("Every trial had {} as given: no other value was tried.", fixed)
+    if facts.finals is None and facts.winner is not None:
+        yield say(
+            "No finals: the winner was measured once, in one process. `hydra.sweeper.finalists=3` measures "
+            "the best few again."
+        )
+    yield say(
+        "Speed on this machine and these versions, at this global batch, was measured; how well the model "
+        "learns in a long training was not."
+    )
+
+
+def _fixed(facts: StudyFacts) -> Text:
+    """Of the options that most people turn those that never varied."""
+    first = facts.trials[0].settings
+    varied = {s for owned in facts.knobs.settings.values() for s in owned}
+    groups = ("zero.stage", "offload.optimizer", "precision.mode", "batch.micro_size",
+              "checkpointing.every_nth_block", "compile.mode", "hardware.ranks")  # fmt: skip
+    fixed = [n for n in groups if n not in varied and n in first]
+    return options(f"{n}={first[n]}" for n in fixed) if fixed else ()

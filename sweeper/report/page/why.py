@@ -1,0 +1,118 @@
+"""Why it won: what each changed option did, what the other values gave, and where a step's time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sweeper.core.outcome import measurement_of
+from sweeper.core.trial import Trial
+from sweeper.report.effects import Effect, effects
+from sweeper.report.page.blocks import (
+    Bars,
+    Block,
+    Cell,
+    Code,
+    Paragraph,
+    Section,
+    Subheading,
+    Table,
+    Text,
+    say,
+)
+from sweeper.report.page.facts import StudyFacts
+from sweeper.report.page.layouts import layouts
+from sweeper.report.page.not_chosen import not_chosen
+from sweeper.report.page.words import (
+    counted,
+    more_bytes,
+    trial_link,
+    with_doubt,
+)
+
+_PARTS = ("forward", "backward", "optimizer", "rest")
+
+
+def why(facts: StudyFacts) -> Section | None:
+    """None where nothing was measured."""
+    if facts.winner is None:
+        return None
+    blocks = [
+        *_changes(facts, facts.winner),
+        *not_chosen(facts, facts.winner),
+        *_breakdown(facts, facts.winner),
+        *layouts(facts),
+    ]
+    return Section(name="why", title="Why", blocks=blocks)
+
+
+def _changes(facts: StudyFacts, best: Trial) -> Iterator[Block]:
+    if best is facts.baseline:
+        yield Paragraph(text=say("The baseline is the winner: nothing was changed."))
+        return
+    found = effects(
+        best,
+        facts.baseline,
+        facts.trials,
+        facts.knobs,
+        finals=facts.finals,
+        importances=facts.importances,
+    )
+    if not found:
+        return
+    yield Subheading(text="What changed against the baseline")
+    yield Table(
+        caption="Each changed option by itself",
+        head=("option", "baseline", "winner", "tokens/s", "memory", "how it is known"),
+        rows=[_effect_row(effect) for effect in found],
+        numeric=frozenset({3, 4}),
+    )
+    if any(effect.pair is None for effect in found):
+        yield Paragraph(
+            text=say(
+                "An importance is an option's share in how the throughputs of all trials differ "
+                "(PED-ANOVA). It is no measured effect, and has no direction."
+            )
+        )
+
+
+def _effect_row(effect: Effect) -> tuple[Cell, ...]:
+    changed: tuple[Cell, ...] = ((Code(effect.knob),), effect.before, effect.after)
+    pair = effect.pair
+    if pair is None:
+        if effect.importance is None:
+            known = "not measured apart: no two trials differ in this alone"
+            return (*changed, "unknown", "unknown", known)
+        known = "not measured apart: importance over all trials"
+        return (*changed, f"importance {effect.importance:.2f}", "unknown", known)
+    both: Text = say("{} against {}", trial_link(pair.trial), trial_link(pair.other))
+    where = {
+        "winner": "measured, beside the winner: trial {}",
+        "baseline": "measured, beside the baseline: trial {}",
+        "elsewhere": f"measured, the median of {counted(effect.pairs, 'pair')} that "
+        f"differ{'s' if effect.pairs == 1 else ''} in this alone: trial {{}}",
+    }[effect.near]
+    finals = ", in the finals" if pair.interval is not None else ""
+    doubt = "" if pair.is_clear else "; within the noise"
+    early = "; an estimate, one was stopped early" if pair.estimate else ""
+    return (
+        *changed,
+        with_doubt(pair),
+        more_bytes(pair.more_bytes),
+        (*say(where, both), f"{finals}{doubt}{early}"),
+    )
+
+
+def _breakdown(facts: StudyFacts, best: Trial) -> Iterator[Block]:
+    who = [("baseline", facts.baseline)] if best is not facts.baseline else []
+    rows = []
+    for name, trial in [*who, (f"trial {best.number}", best)]:
+        m = measurement_of(trial.outcome)
+        if m is not None and m.breakdown:
+            rows.append((name, [m.breakdown.get(part, 0.0) for part in _PARTS]))
+    if rows:
+        yield Subheading(text="Where a step's time goes")
+        yield Bars(
+            caption="Median seconds of a step by part, measured apart, with synchronisation",
+            parts=_PARTS,
+            rows=rows,
+        )

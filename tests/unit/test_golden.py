@@ -1,0 +1,45 @@
+"""report.md of recorded studies, word for word; ``make golden`` writes them anew, for a person to read the difference."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sweeper.core.folder import StudyFolder
+from sweeper.report.build import build_report
+from tests.recorded import SPACE, recorded, small, small_rounds
+from tests.support import ROOT
+
+GOLDEN = ROOT / "tests" / "golden"
+
+
+def of_a_real_study(path):
+    shutil.copytree(GOLDEN / "gpt2-nano", path)
+
+
+def with_failures(path):
+    recorded(
+        path, small(), rounds=small_rounds(), finalists=(2, 1), study_name="small", space=SPACE
+    )
+
+
+def of_a_grid(path):
+    recorded(path, small()[:3])
+
+
+STUDIES = {"gpt2-nano": of_a_real_study, "small": with_failures, "grid": of_a_grid}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_report_of_a_recorded_study_is_the_golden_one(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what is typed in a report starts from there
+    folder = StudyFolder(Path("results") / name)
+    STUDIES[name](folder.path)
+    build_report(folder)
+    written, golden = folder.report.read_text(), GOLDEN / f"{name}.report.md"
+    if os.environ.get("REFRESH_GOLDEN"):
+        golden.write_text(written)
+    assert golden.read_text() == written, (
+        "if that is meant, type make golden and read the difference"
+    )

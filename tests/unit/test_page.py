@@ -1,0 +1,410 @@
+"""What a report says: effects, alternatives, failures, and how it is written down."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sweeper.core.folder import write_json
+from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, measurement_of
+from sweeper.core.quantities import format_bytes, format_rate
+from sweeper.core.standing import standing
+from sweeper.report.alternatives import alternatives
+from sweeper.report.build import build_report
+from sweeper.report.effects import effects
+from sweeper.report.html import in_script, to_html
+from sweeper.report.knobs import knobs_of
+from sweeper.report.markdown import to_markdown
+from sweeper.report.page.blocks import (
+    Code,
+    Copyable,
+    Link,
+    Page,
+    Paragraph,
+    Section,
+    Table,
+    marked,
+    plain,
+    say,
+)
+from tests.recorded import SPACE, at, crowd, recorded, small, small_rounds
+from tests.support import measured, trial_of
+
+GIB = 2**30
+EVIL = "</script><b onload=x>|[a](javascript:1)`*_\u2028'\""
+
+
+def small_study(path):
+    return recorded(
+        path, small(), rounds=small_rounds(), finalists=(2, 1), study_name="small", space=SPACE
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Of a study whose report is there; to be read only."""
+    made = small_study(tmp_path_factory.mktemp("small") / "s")
+    write_json(made.trial(1).spec, {})
+    build_report(made)
+    return made
+
+
+def effects_of(trials, **more):
+    how = standing(trials)
+    knobs = knobs_of(trials, SPACE)
+    found = effects(how.winner, trials[0], trials, knobs, **{"importances": {}, **more})
+    return {effect.knob: effect for effect in found}
+
+
+def test_an_effect_is_taken_beside_the_winner_where_there_is_such_a_neighbour():
+    found = effects_of(small())
+    assert {"zero.stage", "batch.micro_size"} == set(found)
+    stage = found["zero.stage"]
+    assert ("winner", 2, 1) == (stage.near, stage.pair.trial, stage.pair.other)
+    assert pytest.approx(250 / 160) == stage.pair.times
+    assert GIB == stage.pair.more_bytes
+    assert ("winner", 4) == (found["batch.micro_size"].near, found["batch.micro_size"].pair.other)
+
+
+def test_else_beside_the_baseline_else_between_any_two_that_differ_in_nothing_else():
+    both = {"batch.micro_size": 4, "zero.stage": 1}
+    trials = [
+        at(0, measured(100.0)),
+        at(1, measured(300.0), **both),
+        at(2, measured(150.0), **{"batch.micro_size": 4}),
+        at(3, measured(60.0), **{"precision.mode": "bf16"}),
+        at(4, measured(90.0), **{"precision.mode": "bf16", "zero.stage": 1}),
+    ]
+    beside = effects_of([trials[0], trials[1], trials[2]])
+    assert ("winner", 2.0) == (beside["zero.stage"].near, beside["zero.stage"].pair.times)
+    assert ("baseline", 1.5) == (
+        beside["batch.micro_size"].near,
+        beside["batch.micro_size"].pair.times,
+    )
+    elsewhere = effects_of(
+        [trials[0], trials[1], replace(trials[3], number=2), replace(trials[4], number=3)]
+    )
+    assert ("elsewhere", pytest.approx(1.5)) == (
+        elsewhere["zero.stage"].near,
+        elsewhere["zero.stage"].pair.times,
+    )
+
+
+def test_without_such_a_pair_there_is_an_importance_and_no_effect():
+    both = {"batch.micro_size": 4, "zero.stage": 1}
+    found = effects_of(
+        [at(0, measured(100.0)), at(1, measured(300.0), **both)], importances={"zero.stage": 0.7}
+    )
+    assert (None, 0.7) == (found["zero.stage"].pair, found["zero.stage"].importance)
+    assert (None, None) == (found["batch.micro_size"].pair, found["batch.micro_size"].importance)
+
+
+def test_a_pair_that_was_in_the_finals_has_their_interval(folder):
+    row = next(
+        line
+        for line in folder.report.read_text().splitlines()
+        if line.startswith("| `zero.stage` | 0 | 1 |")
+    )
+    assert re.search(r"1\.5\d × \(1\.5\d to 1\.5\d\)", row)
+    assert (
+        "beside the winner: trial [2](trials/0002/) against [1](trials/0001/), in the finals" in row
+    )
+
+
+def alternatives_of(trials):
+    how = standing(trials)
+    knobs = knobs_of(trials, SPACE)
+    found = alternatives(how.winner, trials, knobs, None)
+    return {(a.knob, a.value): a for a in found}
+
+
+def test_a_value_that_the_winner_has_not_is_told_by_the_nearest_trial_with_it():
+    found = alternatives_of(small())
+    offload = found["offload.optimizer", "cpu"]
+    assert (3, 90 / 250) == (offload.nearest.trial, offload.nearest.times)
+    assert () == offload.also
+    assert offload.nearest.estimate
+
+
+def test_a_value_that_failed_nearest_to_the_winner_says_how():
+    found = alternatives_of(small())
+    assert 5 == found["batch.micro_size", "8"].failed.number
+    assert found["batch.micro_size", "8"].nearest is None
+    assert 8 == found["precision.mode", "bf16"].failed.number
+
+
+def test_a_value_that_a_rule_forbids_beside_the_winner_says_which():
+    trials = [at(0, measured(100.0)), at(1, measured(50.0), **{"zero.stage": 1})]
+    found = alternatives_of(trials)
+    assert "needs ZeRO stage 1, 2 or 3" in found["offload.optimizer", "cpu"].forbidden
+    assert "" == found["zero.stage", "1"].forbidden
+    assert "" == found["checkpointing.every_nth_block", "1"].forbidden
+
+
+def test_an_option_of_a_group_stands_for_the_settings_that_conf_gives_it():
+    trials = [
+        trial_of(0, measured(100.0), point={"zero": "stage0", "offload": "none"}),
+        trial_of(
+            1, measured(90.0), point={"zero": "stage1", "offload": "none"}, **{"zero.stage": 1}
+        ),
+    ]
+    space = {"zero": ["stage0", "stage1"], "offload": ["none", "optimizer"]}
+    found = alternatives(trials[0], trials, knobs_of(trials, space), None)
+    assert [("zero", "stage1"), ("offload", "optimizer")] == [(a.knob, a.value) for a in found]
+    assert "needs ZeRO stage" in found[1].forbidden
+
+
+@pytest.mark.parametrize(
+    "name", ["my_group", "model.layers", "batch.micro_size", "a.b.c", "../zero"]
+)
+def test_a_value_that_nobody_can_judge_is_just_not_explored(name):
+    trials = [trial_of(0, measured(100.0), point={name: "own"})]
+    found = alternatives(trials[0], trials, knobs_of(trials, {name: ["own", "{", "0"]}), None)
+    assert ["", ""] == [a.forbidden for a in found]
+
+
+def test_the_options_of_a_plain_grid_are_the_settings_that_vary():
+    trials = [
+        trial_of(n, measured(), **{"zero.stage": n, "precision.mode": m})
+        for n, m in ((0, "fp32"), (1, "bf16"))
+    ]
+    knobs = knobs_of(trials, {})
+    assert ("zero.stage", "precision.mode") == knobs.names
+    assert ["zero.stage", "precision.mode"] == knobs.differing(*trials)
+
+
+def test_failures_are_grouped_whatever_number_is_in_the_reason(folder):
+    text = folder.report.read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| out-of-memory |"))
+    assert "| [5](trials/0005/), [6](trials/0006/) |" in row
+    assert "host memory ran out during warm-up" in row
+    assert row.endswith("trial [2](trials/0002/) (`batch.micro_size`: 8 → 4) |")
+    assert "| rule `optimizer-offload-needs-zero` |" in text
+    assert "ValueError: no" in text  # the end of the evidence
+
+
+@pytest.mark.parametrize(
+    ("trials", "said"),
+    [
+        ([at(0, Crashed(reason="x", evidence="", exit_code=1))], "sweeper doctor"),
+        ([at(0, OutOfMemory(memory="host", phase="build", reason="x"))], "space=memory"),
+        ([at(0, Infeasible(rule="r", reason="x"))], "sweeper explain"),
+    ],
+)
+def test_a_study_without_a_number_says_what_to_do_next(tmp_path, trials, said):
+    folder = recorded(tmp_path / "s", trials, study_name="none", space=SPACE)
+    build_report(folder)
+    answer = folder.report.read_text().partition("## What failed")[0]
+    assert "None of 1 trials was measured." in answer
+    assert said in answer
+    assert "None of 1 trials was measured." in folder.report_html.read_text()
+
+
+def test_the_six_questions_are_answered_by_the_report_alone(folder):
+    text = folder.report.read_text()
+    for answer in (
+        "| `zero.stage` | **1** | 0 |",  # what do I use
+        "best/launch.sh train.py",
+        "| Gain over the baseline | **2.50 ×** | 95 % interval",  # how much faster
+        "| How sure | **a clear lead** |",  # how sure is that
+        "| Memory left | **13.00 GiB** | 81% of the limit of 16.00 GiB a rank |",
+        "| `offload.optimizer` | none | cpu | 0.36 × (± 0.01) |",  # why is offload not used
+        "`offload.optimizer` and `checkpointing.every_nth_block` trade speed for memory",
+        "4 trials of 9 gave no number.",  # what failed
+    ):
+        assert answer in text
+
+
+class Cells(HTMLParser):
+    """The words of each cell of the table of all trials, by trial number."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows, self._inside, self._row, self._cell = {}, False, [], None
+
+    def handle_starttag(self, tag, attributes):
+        if ("id", "everything") in attributes:
+            self._inside = True
+        if tag == "tr":
+            self._row = []
+        if tag == "td":
+            self._cell = ""
+
+    def handle_data(self, data):
+        if self._cell is not None:
+            self._cell += data
+
+    def handle_endtag(self, tag):
+        if tag == "td":
+            self._row.append(self._cell)
+            self._cell = None
+        if tag == "tr" and self._inside and self._row:
+            self.rows[int(self._row[1].split()[0])] = self._row
+
+
+def test_html_markdown_and_csv_have_the_same_numbers(tmp_path):
+    folder = recorded(tmp_path / "s", crowd(40), study_name="crowd", space=SPACE)
+    build_report(folder)
+    cells = Cells()
+    html = folder.report_html.read_text()
+    cells.feed(html)
+    embedded = json.loads(re.search(r'id="explorer-data">(.*?)</script>', html, re.S)[1])
+    points = {t["trial"]: t for t in embedded["trials"]}
+    lines = re.findall(r"^\| \d* \| \[(\d+)\].*$", folder.report.read_text(), re.M)
+    rows = {
+        int(re.search(r"\[(\d+)\]", line)[1]): [c.strip() for c in line.split("|")[1:-1]]
+        for line in folder.report.read_text().splitlines()
+        if re.match(r"\| \d* ?\| \[", line)
+    }
+    table = pd.read_csv(folder.trials_csv).set_index("trial")
+    assert set(table.index) == set(rows) == set(cells.rows) == set(points)
+    assert len(lines) >= 30
+    for number, line in table.iterrows():
+        known = not pd.isna(line.tokens_per_second_median)
+        rate = format_rate(line.tokens_per_second_median) if known else ""
+        peak = format_bytes(line.peak_host_resident_bytes) if known else ""
+        for row in (rows[number], cells.rows[number]):
+            assert (rate, peak) == (row[3].split(" ± ")[0], row[6])
+            assert str(line["batch.micro_size"]) == row[11]
+        if known:
+            assert (
+                pytest.approx(line.tokens_per_second_median, rel=1e-12)
+                == points[number]["tokens_per_second"]
+            )
+            assert line.peak_host_resident_bytes == points[number]["peak_bytes"]
+        else:
+            assert points[number]["tokens_per_second"] is None
+
+
+def test_the_same_study_gives_the_same_bytes(folder):
+    first = (folder.report.read_bytes(), folder.report_html.read_bytes())
+    build_report(folder)
+    assert first == (folder.report.read_bytes(), folder.report_html.read_bytes())
+
+
+def test_the_page_names_no_other_place(folder):
+    html = folder.report_html.read_text()
+    spaces = re.compile(r"http://www\.w3\.org/(2000/svg|1999/xlink)")
+    assert [] == re.findall(
+        r"(?:https?:)?//[a-z][\w.-]+",
+        re.sub(r"<script>.*?</script>", "", spaces.sub("", html), flags=re.S),
+    )
+    assert not re.search(r"<(link|script|img|iframe|object)[^>]+(src|href)=\"(?!data:)", html)
+
+
+def test_trials_of_two_machines_are_not_ranked_in_silence(tmp_path):
+    trials = small()
+    trials[1] = replace(trials[1], environment={**trials[1].environment, "torch": "2.14.0"})
+    folder = recorded(tmp_path / "s", trials, study_name="two", space=SPACE)
+    build_report(folder)
+    assert (
+        "These trials ran in 2 environments, which differ in `torch`" in folder.report.read_text()
+    )
+
+
+def test_the_share_of_the_work_grows_with_the_trials_not_with_their_square():
+    class Counted(dict):
+        looked = 0
+
+        def get(self, *arguments):
+            Counted.looked += 1
+            return super().get(*arguments)
+
+    def looks(count):
+        Counted.looked = 0
+        trials = [replace(t, settings=Counted(t.settings)) for t in crowd(count)]
+        how = standing(trials)
+        Counted.looked = 0
+        knobs = knobs_of(trials, SPACE)
+        effects(how.winner, trials[0], trials, knobs, importances={})
+        alternatives(how.winner, trials, knobs, None)
+        return Counted.looked
+
+    assert looks(200) < 3 * looks(100)
+
+
+def page_of(*blocks, title="a title"):
+    section = Section(name="s", title="S", blocks=blocks)
+    return Page(title=title, subtitle=("sub",), sections=(section,))
+
+
+def test_a_value_is_never_read_for_marks():
+    assert ("a ", Code("b"), " `c` {} d") == tuple(_joined(say("a `b` {}", "`c` {} d")))
+    assert ("one ` alone",) == marked("one ` alone")
+
+
+def _joined(text):
+    """Neighbouring words put together."""
+    out = []
+    for piece in text:
+        if out and isinstance(piece, str) and isinstance(out[-1], str):
+            out[-1] += piece
+        else:
+            out.append(piece)
+    return out
+
+
+def test_what_users_write_stays_text_in_html():
+    table = Table(caption=EVIL, head=(EVIL,), rows=[((Code(EVIL), EVIL, Link(EVIL, EVIL)),)])
+    html = to_html(
+        page_of(Paragraph(text=(EVIL,)), table, Copyable(label=EVIL, text=EVIL), title=EVIL)
+    )
+    assert "<b onload" not in html
+    assert 1 == html.count("</script>")
+    assert 'href="javascript' not in html
+
+
+def test_data_cannot_end_the_script_that_it_stands_in():
+    text = in_script({"name": EVIL})
+    assert not set("<>&\u2028") & set(text)
+    assert {"name": EVIL} == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("a|b", r"a\|b"),
+        ("<b>", r"\<b>"),
+        ("[a](b)", r"\[a\](b)"),
+        ("*a* _b_ c_d", r"\*a\* \_b\_ c_d"),
+        ("&lt; & Q&A", r"\&lt; & Q&A"),
+        ("# a", r"\# a"),
+        ("1. a", r"\1. a"),
+        ("- a\n- b", r"\- a - b"),
+        ("a\\", r"a\\"),
+    ],
+)
+def test_what_users_write_stays_text_in_markdown(given, written):
+    text = to_markdown(page_of(Paragraph(text=(given,))), Path())
+    assert written == text.splitlines()[6]
+
+
+def test_code_in_markdown_has_more_marks_than_are_in_it():
+    text = to_markdown(
+        page_of(Paragraph(text=(Code("a `` | b"),)), Copyable(label="l", text="```\nx")), Path()
+    )
+    assert "```a `` \\| b```" in text
+    assert "````\n```\nx\n````" in text
+
+
+def test_a_link_keeps_to_its_folder():
+    assert "[x](javascript%3A1)" in to_markdown(
+        page_of(Paragraph(text=(Link("x", "javascript:1"),))), Path()
+    )
+
+
+def test_every_measured_trial_has_its_files_linked(folder):
+    text = folder.report.read_text()
+    for trial in folder.read_trials():
+        if measurement_of(trial.outcome) is not None:
+            assert f"(trials/{trial.number:04d}/ds_config.json)" in text
+    assert "(trials/0001/spec.json)" in text
+    assert "(trials/0002/spec.json)" not in text
+
+
+def test_plain_words_of_a_cell_are_those_of_its_pieces():
+    assert "a b c" == plain(("a ", Code("b"), " ", Link("c", "d")))
