@@ -55,6 +55,11 @@ class Foresight:
         chances = [d.estimate.probability_below(d.limit_bytes) for d in self._demands(plan)]
         return min(chances, default=1.0)
 
+    def estimate(self, plan: Plan) -> MemoryEstimate | None:
+        """What a rank will need at most; None where nothing is known."""
+        need = self._need(plan.settings) if isinstance(plan.ready, TrialSpec) else None
+        return None if need is None else self._calibration.estimate(plan.settings, need)
+
     def learn(self, trial: Trial) -> None:
         settings = settings_from_flat(trial.settings)
         need = self._need(settings)

@@ -26,8 +26,9 @@ from sweeper.run.launch import (
 )
 from sweeper.run.launchers import WORKER, LauncherRunner, deepspeed_command
 from sweeper.run.processes import MARK, Family
-from sweeper.run.trial_run import Watcher, run_processes
-from sweeper.terminal import Terminal
+from sweeper.run.trial_run import run_processes
+from sweeper.run.watching import Watcher
+from sweeper.terminal import terminal
 
 PRELOAD = "sweeper.worker.preload"
 PRELOAD_HF = "sweeper.worker.preload_hf"
@@ -61,7 +62,7 @@ class WarmRunner:
 
         outcome = run_processes(spec, folder, start, watch)
         if _was_bad_fork(folder, spec):
-            Terminal().say(
+            terminal().say(
                 "the warm runner's forks cannot use CUDA; going on with launch=deepspeed"
             )
             self._fallback = LauncherRunner(deepspeed_command)

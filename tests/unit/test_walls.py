@@ -31,7 +31,7 @@ DOORS = {
     "omegaconf": ["sweeper/hydra_edge/", "hydra_plugins/"],
     "pandas": ["sweeper/report/"],
     "matplotlib": ["sweeper/report/"],
-    "rich": ["sweeper/terminal.py"],
+    "rich": ["sweeper/terminal/screen.py"],
     "accelerate": [],  # an export is files: nobody needs what reads them
     "lightning": [],
 }
