@@ -58,15 +58,17 @@ def conclude(
 
     finals = read_contest(folder.finalists)
     how = standing(result.trials, objective, finals and finals[1])
-    if how.winner is not None:
-        planner.look_ahead(how.winner, folder)
     if result.trials:
-        terminal.conclude(build_report(folder, stop_reason=result.stop_reason))
+        with terminal.busy("writing the report"):
+            if how.winner is not None:
+                planner.look_ahead(how.winner, folder)
+            found = build_report(folder, stop_reason=result.stop_reason)
+        terminal.conclude(found)
         terminal.conclude(_what_next(how, folder, result))
     if result.interrupted:
-        raise Interrupted(
-            f"interrupted after {len(result.trials)} trials; they are in {folder.path}"
-        )
+        num = len(result.trials)
+        trials = "1 trial; it is" if num == 1 else f"{num} trials; they are"
+        raise Interrupted(f"interrupted after {trials} in {folder.path}")
     if result.broken:
         raise SweeperError(f"the study was stopped: {result.stop_reason.splitlines()[0]}")
     if best_trial(result.trials, objective) is None:

@@ -112,30 +112,29 @@ def sweep(
         finished=finished,
     )
     screen.say(headline(settings, folder))
-    if resuming:
-        screen.say(f"going on with {len(finished)} finished trials")
-    else:
-        # After all that can be wrong with what was typed: this takes some seconds.
-        _begin_to_load(settings, ops)
-        machine, environment = thorough_look(accelerator)
-        write_study(
-            folder, options=options, typed=typed, config=config_now, environment=environment
-        )
-    planner.look_from(machine, finished)
     shown = shown_budget(budget, options)
-    screen.plan(
-        study_plan(
+    with screen.busy("looking at the machine, and at what can work on it"):
+        if not resuming:
+            # After all that can be wrong with what was typed: this takes some seconds.
+            _begin_to_load(settings, ops)
+            machine, environment = thorough_look(accelerator)
+            write_study(
+                folder, options=options, typed=typed, config=config_now, environment=environment
+            )
+        planner.look_from(machine, finished)
+        known = known_ruled_out(folder) if resuming else None
+        outlook = study_plan(
             settings,
             typed.space,
             planner=planner,
             machine=machine,
             environment=environment,
-            ruled_out=known_ruled_out(folder)
-            if resuming
-            else look_through(planner, typed.space, conditions, folder),
+            ruled_out=known or look_through(planner, typed.space, conditions, folder),
             budget=shown,
         )
-    )
+    screen.plan(outlook)
+    if resuming:
+        screen.say(f"going on with {len(finished)} finished trials")
     ensure_ops(ops, accelerator=accelerator, say=screen.say)
 
     for group, why in useless.items():

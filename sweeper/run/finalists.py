@@ -43,7 +43,7 @@ def run_contest(
 
     def measure(number: int, round_number: int) -> Outcome:
         between()
-        terminal.expect_final(number, round_number)
+        terminal.expect_final(trials[number], round_number)
         trial = measure_again(
             trials[number], specs[number], rounds.trial(round_number, number), terminal
         )

@@ -9,7 +9,7 @@ from sweeper.core.outcome import measurement_of
 from sweeper.core.quantities import format_bytes, format_rate
 from sweeper.terminal.pace import in_words, left
 from sweeper.terminal.state import Finals, InHand, State, gain_of
-from sweeper.terminal.words import ELLIPSIS, Line, Span, fitted, printable
+from sweeper.terminal.words import Line, Span, fitted, printable
 
 _LABEL = 9
 # In the order of interest; the words for what the outcomes' kinds are called in files.
@@ -36,9 +36,11 @@ def _lines(state: State, now: float, width: int) -> Iterator[Line]:
     if in_study:
         yield [("─" * width, "dim")]
     if state.in_hand is not None:
-        yield from _in_hand(state, state.in_hand, now, width)
-    elif in_study:
+        yield from _in_hand(state, state.in_hand, now)
+    elif in_study:  # as high as with a trial, so that the view does not jump
         yield _labelled("now", "choosing the next trial" if state.finals is None else "finals")
+        yield [("", "")]
+        yield _labelled("memory", "")
     if state.finals is not None:
         yield from _finals(state.finals)
     if not in_study:
@@ -54,7 +56,7 @@ def _labelled(label: str, text: str, style: str = "") -> Line:
     return [(f"{label:<{_LABEL}}", "dim"), (text, style)]
 
 
-def _in_hand(state: State, in_hand: InHand, now: float, width: int) -> Iterator[Line]:
+def _in_hand(state: State, in_hand: InHand, now: float) -> Iterator[Line]:
     step = ""
     if in_hand.step is not None:
         step = f", step {in_hand.step}" + (f" of {in_hand.steps}" if in_hand.steps else "")
@@ -65,11 +67,13 @@ def _in_hand(state: State, in_hand: InHand, now: float, width: int) -> Iterator[
         (f"  {in_hand.phase}{step}  ", ""),
         (spent, "dim"),
     ]
-    settings = fitted(" ".join(in_hand.settings), width - _LABEL)
-    if settings:
-        yield [(" " * _LABEL if state.budget else "  ", ""), (settings, "")]
-    if memory := _memory(in_hand):
-        yield _labelled("memory", memory) if state.budget else [(f"  {memory}", "")]
+    settings, memory = " ".join(in_hand.settings), _memory(in_hand)
+    if state.budget is not None:
+        yield [(" " * _LABEL, ""), (settings, "")]
+        yield _labelled("memory", memory)
+        return
+    for text in filter(None, (settings, memory)):
+        yield [(f"  {text}", "")]
 
 
 def _title(state: State, in_hand: InHand) -> str:
@@ -78,7 +82,7 @@ def _title(state: State, in_hand: InHand) -> str:
         return f"round {state.finals.round} of at most {contest.max_rounds}, {in_hand.title}"
     if state.budget is None:
         return in_hand.title
-    return f"{in_hand.title} ({len(state.search_seconds) + 1} of {state.budget.trials})"
+    return f"{in_hand.title}, run {len(state.search_seconds) + 1} of {state.budget.trials}"
 
 
 def _memory(in_hand: InHand) -> str:
@@ -96,13 +100,20 @@ def _memory(in_hand: InHand) -> str:
 def _finals(finals: Finals) -> Iterator[Line]:
     contest = finals.contest
     for index, number in enumerate(contest.entrants):
-        rates = finals.rates.get(number, ())
-        told = "  ".join(f"{format_rate(rate):>8}" for rate in rates) or ELLIPSIS
+        told = [_of_round(finals, r, number) for r in range(1, finals.round + 1)]
         yield [
-            (f"{'finals' if index == 0 else '':<{_LABEL}}", "dim"),
+            (f"{'tokens/s' if index == 0 else '':<{_LABEL}}", "dim"),
             (f"{_entrant(contest, number):<10}", ""),
-            (told + (" tokens/s" if rates else ""), ""),
+            ("  ".join(told), ""),
         ]
+
+
+def _of_round(finals: Finals, round_number: int, number: int) -> str:
+    """Empty for who sits it out, or is yet to come."""
+    if (round_number, number) not in finals.rates:
+        return " " * 8
+    rate = finals.rates[round_number, number]
+    return f"{'failed' if rate is None else format_rate(rate):>8}"
 
 
 def _entrant(contest: Contest, number: int) -> str:

@@ -28,22 +28,17 @@ def next_steps(
     width: int | None,
 ) -> str:
     """Lines of what is worth doing next; ``arguments`` are those that the study was begun with."""
-    steps = [*_first(folder, interrupted)]
+    steps: list[Step] = []
+    if interrupted:
+        steps.append(("go on", _typed(f"resume={folder.path}")))
     if how.winner is None:
         steps += _nothing_measured(how, folder, arguments)
     elif how.winner.number == how.trials[0].number:
-        steps += _baseline_won(how, folder)
+        steps += _baseline_won(how, folder, interrupted)
     else:
         steps += _somebody_won(folder)
     lines = [line for what, text in steps for line in labelled(what, text, width, indent=_INDENT)]
     return "\n".join(["next:", *lines])
-
-
-def _first(folder: StudyFolder, interrupted: bool) -> Iterator[Step]:
-    if interrupted:
-        yield "go on", _typed(f"resume={folder.path}")
-    page = folder.report.with_suffix(".html")
-    yield "read", str(page if page.exists() else folder.report)
 
 
 def _somebody_won(folder: StudyFolder) -> Iterator[Step]:
@@ -51,9 +46,11 @@ def _somebody_won(folder: StudyFolder) -> Iterator[Step]:
     yield "later", _typed("verify", str(folder.path))
 
 
-def _baseline_won(how: Standing, folder: StudyFolder) -> Iterator[Step]:
-    run = sum(not isinstance(trial.outcome, Infeasible) for trial in how.trials)
+def _baseline_won(how: Standing, folder: StudyFolder, interrupted: bool) -> Iterator[Step]:
     yield "use", f"your own options, as they are; also in {folder.best}"
+    if interrupted:
+        return
+    run = sum(not isinstance(trial.outcome, Infeasible) for trial in how.trials)
     yield "look on", _typed(f"resume={folder.path}", f"hydra.sweeper.n_trials={2 * run}")
 
 
@@ -63,19 +60,22 @@ def _nothing_measured(
     """By what happened most often."""
     again = [a for a in arguments if not a.startswith(("hydra.sweep.dir=", "space="))]
     plain = [a for a in again if not a.startswith(("hydra", "launch", "measure")) and "(" not in a]
+    explained = not any(a.startswith("script.") for a in arguments)
     (kind, _), *_ = Counter(kind_of(t.outcome) for t in how.trials).most_common(1) or [("", 0)]
     match kind:
         case "out-of-memory":
-            yield "why", _typed("explain", *plain)
+            if explained:
+                yield "why", _typed("explain", *plain)
             yield "try", _typed(*again, "space=memory")
-        case "infeasible":
+        case "infeasible" if explained:
             yield "why", _typed("explain", *plain)
         case "timed-out":
             yield "try", _typed(*again, "measure=quick", "launch.timeout_seconds=1200")
         case "unsupported":
             yield "why", _typed("doctor")
         case _:
-            yield "log", str(folder.trial(how.trials[0].number).stderr)
+            failed = next(t for t in how.trials if kind_of(t.outcome) == kind)
+            yield "log", str(folder.trial(failed.number).stderr)
             yield "why", _typed("doctor")
 
 

@@ -25,13 +25,10 @@ def before_the_first(budget: Budget, *, runner: str, max_seconds: float) -> str:
     """``max_seconds`` is what a trial's timed steps may take."""
     fixed = FIXED_SECONDS.get(runner, max(FIXED_SECONDS.values()))
     search = budget.trials * (fixed + max_seconds) + _FIRST_SECONDS
-    said = f"up to about {in_words(_within(budget.seconds, search))} for the search"
+    said = f"up to about {in_words(_within(budget.seconds, search))} of search"
     if budget.final_runs:
-        said += f" and {in_words(budget.final_runs * (fixed + max_seconds))} for the finals"
-    return (
-        f"{said}, building and warming up not counted: a trial starts in about {fixed:g} s and is "
-        f"timed for at most {max_seconds:g} s; known better after the first trials"
-    )
+        said += f" and {in_words(budget.final_runs * (fixed + max_seconds))} of finals"
+    return f"{said}; building and warming up come on top, and are known after the first trials"
 
 
 def left(state: State, now: float) -> Left | None:

@@ -11,6 +11,7 @@ from sweeper.terminal.state import Budget
 from sweeper.terminal.words import counted, labelled, listed, printable
 
 _MAX_REASONS = 3
+_MAX_NAMES = 8
 # Rounds before which no winner is named.
 _MIN_ROUNDS = 3
 
@@ -94,19 +95,22 @@ def _hardware(plan: StudyPlan) -> str:
 
 def _batch(plan: StudyPlan) -> str:
     tokens = f" of {plan.sequence_length:,} tokens" if plan.sequence_length else ""
-    return (
-        f"{counted(plan.global_batch_size, 'sample')}{tokens} in every optimizer step, "
-        "the same for every candidate"
-    )
+    return f"{counted(plan.global_batch_size, 'sample')}{tokens} in every step, for every candidate"
 
 
 def _space(plan: StudyPlan) -> str:
     if not plan.parameters:
         return "nothing is searched: the baseline alone"
-    knobs = listed(plan.parameters)
+    knobs = listed(_few(plan.parameters))
     if plan.space_size is None:
         return f"any number of candidates: {knobs}"
     return f"{counted(plan.space_size, 'candidate')}: {knobs}"
+
+
+def _few(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(names) <= _MAX_NAMES:
+        return names
+    return (*names[: _MAX_NAMES - 1], f"{len(names) - _MAX_NAMES + 1} more")
 
 
 def _ruled_out(found: RuledOut) -> Iterator[tuple[str, str]]:
@@ -117,7 +121,7 @@ def _ruled_out(found: RuledOut) -> Iterator[tuple[str, str]]:
     yield "", f"{found.num:,} of {of} candidates are ruled out before they are run:"
     ordered = sorted(found.rules.items(), key=lambda item: -item[1][0])
     for rule, (number, reason) in ordered[:_MAX_REASONS]:
-        yield f"{number:>8,}", f"{rule}: {reason}"
+        yield f"{number:>8,}", f"{rule}, e.g. {reason}"
     if rest := ordered[_MAX_REASONS:]:
         number = sum(number for _, (number, _) in rest)
         yield f"{number:>8,}", f"for {counted(len(rest), 'other reason')}; the report has them"
@@ -129,7 +133,7 @@ def _budget(budget: Budget) -> str:
     if not budget.finalists:
         return f"{said}; no finals: each candidate is measured once"
     best = "the best one" if budget.finalists == 1 else f"the best {budget.finalists}"
-    return (
-        f"{said}; then {best} and the baseline again, in {_MIN_ROUNDS} to "
-        f"{max(budget.finalist_rounds, _MIN_ROUNDS)} rounds"
+    rounds = f"{_MIN_ROUNDS}" + (
+        f" to {most}" if (most := budget.finalist_rounds) > _MIN_ROUNDS else ""
     )
+    return f"{said}; then {best} and the baseline again, in {rounds} rounds"

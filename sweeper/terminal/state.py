@@ -46,18 +46,18 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finals:
-    """``rates`` are tokens/s by trial number, one for each round in which it was measured."""
+    """``rates`` are tokens/s by round and trial number; None where it was not measured."""
 
     contest: Contest
     round: int = 1
-    rates: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    rates: Mapping[tuple[int, int], float | None] = field(default_factory=dict)
 
     @property
     def runs_left(self) -> int:
         """At most, the one in hand included."""
         contest = self.contest
-        done = sum(map(len, self.rates.values()))
-        return max(len(contest.entrants) * contest.max_rounds - done, 0)
+        now = sum((self.round, n) not in self.rates for n in contest.entrants)
+        return now + len(contest.entrants) * max(contest.max_rounds - self.round, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +113,14 @@ def ended(state: State, trial: Trial) -> State:
     )
 
 
-def final_ended(state: State, trial: Trial) -> State:
+def final_ended(state: State, trial: Trial, round_number: int) -> State:
     """A finalist was measured once more."""
     finals = state.finals
-    if finals is not None and isinstance(trial.outcome, Measured):
-        rate = trial.outcome.measurement.tokens_per_second
-        rates = {**finals.rates, trial.number: (*finals.rates.get(trial.number, ()), rate)}
-        finals = replace(finals, rates=rates)
+    if finals is not None:
+        is_measured = isinstance(trial.outcome, Measured)
+        m = measurement_of(trial.outcome) if is_measured else None
+        rate = None if m is None else m.tokens_per_second
+        finals = replace(finals, rates={**finals.rates, (round_number, trial.number): rate})
     return replace(
         state,
         finals=finals,

@@ -55,20 +55,18 @@ class Terminal:
         self._output = output or _output()
         self._clock = clock
         self._state = State()
+        self._notice = ""
 
     @property
     def state(self) -> State:
         return self._state
 
     def say(self, text: str) -> None:
-        self._output.say(printable(text))
+        self._output.say("\n".join(_broken(printable(text), self._output.width)))
 
     def conclude(self, text: str) -> None:
         """A result."""
-        lines = printable(text).splitlines()
-        if (width := result_width()) is not None:
-            lines = [w for line in lines for w in _broken(line, width)]
-        print("\n".join(lines), flush=True)
+        print("\n".join(_broken(printable(text), result_width())), flush=True)
 
     def plan(self, plan: StudyPlan) -> None:
         self._output.say(plan_text(plan, self._output.width))
@@ -82,7 +80,7 @@ class Terminal:
             with self._view():
                 yield
         finally:
-            self._state = State()
+            self._state, self._notice = State(), ""
 
     def expect(
         self,
@@ -106,12 +104,16 @@ class Terminal:
         if self._state.budget is None:
             self._head()
 
-    def expect_final(self, number: int, round_number: int) -> None:
+    def expect_final(self, trial: Trial, round_number: int) -> None:
         """The contest's next run."""
         if (finals := self._state.finals) is None:
             return
         self._state = replace(self._state, finals=replace(finals, round=round_number))
-        self._begin("the baseline" if number == finals.contest.baseline else f"trial {number}", ())
+        self._begin(
+            "the baseline" if trial.number == finals.contest.baseline else f"trial {trial.number}",
+            changes(trial.point, self._state.baseline),
+            limit_bytes=trial.memory_limit_bytes,
+        )
 
     @contextmanager
     def trial_in_hand(
@@ -148,16 +150,24 @@ class Terminal:
 
     def finished_final(self, trial: Trial, round_number: int) -> None:
         """A run of the contest has ended."""
-        self._state = final_ended(self._state, trial)
+        self._state = final_ended(self._state, trial, round_number)
         self._row(trial, (f"round {round_number}",), None, "")
+
+    def busy(self, what: str) -> AbstractContextManager[None]:
+        """Something that takes some seconds."""
+        return self._output.view(lambda width: [[(self._notice or what, "dim")]])
 
     def acknowledge(self, text: str) -> None:
         """May be called within a signal handler."""
-        self._state = replace(self._state, notice=text)
+        # Not in the state: the code that is interrupted may be about to replace that.
+        self._notice = text
         self._output.acknowledge(text)
 
     def _view(self) -> AbstractContextManager[None]:
-        return self._output.view(lambda width: live_lines(self._state, self._clock(), width))
+        def lines(width: int) -> list[Line]:
+            return live_lines(replace(self._state, notice=self._notice), self._clock(), width)
+
+        return self._output.view(lines)
 
     def _begin(self, title: str, settings: Sequence[str], **more: Any) -> None:
         in_hand = InHand(title=title, settings=tuple(settings), began_at=self._clock(), **more)
@@ -165,7 +175,7 @@ class Terminal:
 
     def _head(self) -> None:
         if self._output.width is not None:
-            self._output.say(head(self._output.width), "dim")
+            self._output.say("\n" + head(self._output.width), "dim")
 
     def _row(self, trial: Trial, settings: Sequence[str], gain: float | None, style: str) -> None:
         if (width := self._output.width) is None:
@@ -194,6 +204,9 @@ def _output() -> Output:
     return Screen()
 
 
-def _broken(line: str, width: int) -> list[str]:
-    """Between words; what is indented is in columns, and stays."""
-    return [line] if line.startswith(" ") else wrapped(line, width)
+def _broken(text: str, width: int | None) -> list[str]:
+    """Between words, where there is a width; what is indented is in columns, and stays."""
+    lines = text.splitlines()
+    if width is None:
+        return lines
+    return [w for line in lines for w in ([line] if line[:1] == " " else wrapped(line, width))]
