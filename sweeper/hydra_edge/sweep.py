@@ -122,14 +122,18 @@ def sweep(
                 folder, options=options, typed=typed, config=config_now, environment=environment
             )
         planner.look_from(machine, finished)
-        known = known_ruled_out(folder) if resuming else None
+        ruled_out = (
+            known_ruled_out(folder)
+            if resuming
+            else look_through(planner, typed.space, conditions, folder)
+        )
         outlook = study_plan(
             settings,
             typed.space,
             planner=planner,
             machine=machine,
             environment=environment,
-            ruled_out=known or look_through(planner, typed.space, conditions, folder),
+            ruled_out=ruled_out,
             budget=shown,
         )
     screen.plan(outlook)
