@@ -15,10 +15,10 @@ import psutil
 import pytest
 
 from sweeper.core.folder import StudyFolder
-from tests.faults.test_resume import NEW, STUDY, check_whole
+from tests.faults.test_resume import NEW, STUDY, check_whole, finish, start
 from tests.support import environment
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(420)
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -137,6 +137,19 @@ def test_ctrl_c_twice_ends_now_and_leaves_nothing_running(tmp_path):
     assert folder.report.exists()
     assert [] == session.left_over()
     run_whole(session, num_run=4)
+
+
+def test_without_a_terminal_one_line_says_what_ctrl_c_did(tmp_path):
+    process = start(tmp_path, *NEW, FAKE_BEHAVIOUR="sleeps-at-third")
+    while not (tmp_path / "third").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    lines = iter(process.stderr.readline, "")
+    assert "stopping after this trial; Ctrl-C again stops now\n" in lines
+    process.send_signal(signal.SIGINT)
+    _, err = finish(process, code=130)
+    assert err.startswith("stopping now\n")
 
 
 def test_kill_ends_now_without_being_asked_twice(tmp_path):
