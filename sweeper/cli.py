@@ -187,11 +187,11 @@ def _explain(rest: Sequence[str]) -> None:
 
 def _verify(rest: Sequence[str]) -> None:
     from sweeper.run.verify import verify
-    from sweeper.terminal import Terminal
+    from sweeper.terminal import terminal
 
-    terminal = Terminal()
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    terminal.conclude(verify(_one_study("verify", rest), stamp=stamp, terminal=terminal))
+    screen = terminal()
+    screen.conclude(verify(_one_study("verify", rest), stamp=stamp, terminal=screen))
 
 
 def _doctor(rest: Sequence[str]) -> None:

@@ -83,7 +83,8 @@ class StudyResult:
 class Study:
     """``plan`` takes a point (empty for the baseline) to what can be done with it.
 
-    ``seeds`` is asked once, when the baseline is known, for points to try before the sampler's.
+    ``seeds`` is asked once, when the baseline is known, for points to try before the sampler's;
+    ``must_end`` between two trials, whether the user wants the study to end there.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Study:
         clock: Callable[[], float],
         objective: Objective = THROUGHPUT,
         seeds: Callable[[], Sequence[Point]] = tuple,
+        must_end: Callable[[], bool] = lambda: False,
     ) -> None:
         self._sampler = sampler
         self._plan = plan
@@ -104,6 +106,7 @@ class Study:
         self._clock = clock
         self._incumbent = Incumbent(objective)
         self._seeds = seeds
+        self._must_end = must_end
         self._by_key: dict[str, Trial] = {}
         self._trials: list[Trial] = []
 
@@ -115,10 +118,17 @@ class Study:
         self._by_key = {trial.key: trial for trial in finished}
         for trial in finished:
             self._incumbent.consider(trial)
-        started = self._clock() - sum(trial.wall_seconds for trial in finished)
-        if finished and (reason := self._why_stop(started)) is not None:
-            return self._result(reason)
         first = pending if pending is not None else (None if finished else baseline)
+        try:
+            return self._search(first)
+        except KeyboardInterrupt:
+            return self._interrupted()
+
+    def _search(self, first: Point | None) -> StudyResult:
+        """``first`` is to be tried before all others."""
+        started = self._clock() - sum(trial.wall_seconds for trial in self._trials)
+        if self._trials and (reason := self._why_stop(started)) is not None:
+            return self._result(reason)
         seeds = self._new_seeds()
         proposal = next(seeds, None) if first is None else self._sampler.propose(first)
         proposal = proposal or self._sampler.ask()
@@ -127,7 +137,9 @@ class Study:
                 self._take(proposal)
             except KeyboardInterrupt:
                 self._sampler.give_up(proposal)
-                return self._result("interrupted", interrupted=True)
+                raise
+            if self._must_end():
+                return self._interrupted()
             if (crashed := self._why_broken()) is not None:
                 return self._result(crashed, broken=True)
             if (reason := self._why_stop(started)) is not None:
@@ -185,6 +197,9 @@ class Study:
                 f"{rate:.0%} of the trials crashed (max_failure_rate={self._budget.crash_rate:g})"
             )
         return None
+
+    def _interrupted(self) -> StudyResult:
+        return self._result("interrupted", interrupted=True)
 
     def _result(self, reason: str, **how: Any) -> StudyResult:
         return StudyResult(trials=tuple(self._trials), stop_reason=reason, **how)

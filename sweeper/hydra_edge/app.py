@@ -17,14 +17,14 @@ from sweeper.hydra_edge.job import Throughput, run_trial
 from sweeper.places import conf_dir
 from sweeper.run.dry_run import check_model
 from sweeper.run.machine import quick_look
-from sweeper.terminal import Terminal, exit_with
+from sweeper.terminal import exit_with, terminal
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
 def app(config: DictConfig) -> Throughput:
     """Runs one trial in Hydra's output folder, and returns its throughput."""
     job = HydraConfig.get()
-    terminal = Terminal()
+    screen = terminal()
     folder = TrialFolder(Path(job.runtime.output_dir))
     pending = read_json(folder.pending) or {}
     try:
@@ -37,14 +37,14 @@ def app(config: DictConfig) -> Throughput:
             point=pending.get("point", {}),
             overrides=tuple(job.overrides.task),
             folder=folder,
-            terminal=terminal,
+            terminal=screen,
         )
     except SweeperError as error:
         exit_with(error)
     if not _in_a_study(job):
         for note in trial.notes:
-            terminal.say(f"note: {note}")
-        terminal.row(trial, trial.overrides)
+            screen.say(f"note: {note}")
+        screen.row(trial, trial.overrides)
     return Throughput(trial)
 
 

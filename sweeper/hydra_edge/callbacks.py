@@ -16,7 +16,7 @@ from sweeper.errors import NothingMeasured, SweeperError, UsageError
 from sweeper.hydra_edge.compose import callbacks_of, no_model, settings_of
 from sweeper.hydra_edge.job import Throughput
 from sweeper.run.dry_run import check_model
-from sweeper.terminal import Terminal, exit_with
+from sweeper.terminal import exit_with, terminal
 
 
 class StudyCallback(Callback):
@@ -35,7 +35,7 @@ class StudyCallback(Callback):
             return
         trial = job_return._return_value.trial
         folder = Path(str(config.hydra.run.dir))
-        Terminal().conclude(f"files: {folder}")
+        terminal().conclude(f"files: {folder}")
         if not isinstance(trial.outcome, Measured):
             exit_with(NothingMeasured(f"trial was not measured: {trial.outcome.reason}"))
 
@@ -59,7 +59,7 @@ class StudyCallback(Callback):
             return
         from sweeper.report.build import build_report
 
-        Terminal().conclude(build_report(folder, stop_reason="the grid was run"))
+        terminal().conclude(build_report(folder, stop_reason="the grid was run"))
 
 
 def _no_callbacks(config: DictConfig) -> None:

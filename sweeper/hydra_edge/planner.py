@@ -11,6 +11,7 @@ from sweeper.core.machine import Machine
 from sweeper.core.memory.calibration import MemoryEstimate
 from sweeper.core.plan import Plan, plan
 from sweeper.core.prediction import prediction_of
+from sweeper.core.settings import Settings
 from sweeper.core.space import Point, as_overrides
 from sweeper.core.spec import TrialSpec
 from sweeper.core.trial import Trial
@@ -47,6 +48,11 @@ class Planner:
     def estimate(self, planned: Plan) -> MemoryEstimate | None:
         """Of a rank's peak; None where nothing is known."""
         return None if self._foresight is None else self._foresight.estimate(planned)
+
+    def num_parameters(self, settings: Settings) -> int | None:
+        """None where the model cannot be traced."""
+        profile = model_profile(settings)
+        return None if profile is None else profile.num_parameters
 
     def look_ahead(self, winner: Trial, folder: StudyFolder) -> None:
         """Writes what the winner would need at the longest sequence."""

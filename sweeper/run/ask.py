@@ -37,6 +37,7 @@ def ask(module: str, request: Mapping[str, Any], *, timeout_seconds: float) -> A
                     "CUDA_VISIBLE_DEVICES": "",
                     "PYTHONPATH": search_path(),
                 },
+                start_new_session=True,  # a Ctrl-C is the parent's to act on
                 capture_output=True,
                 text=True,
                 timeout=timeout_seconds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 
 from sweeper.core.contest_record import recorded_rounds, write_contest
@@ -22,9 +23,14 @@ _SHARE, _MAX_STEPS = 0.1, 50
 
 
 def run_contest(
-    contest: Contest, study: StudyFolder, *, rounds: RoundsFolder, terminal: Terminal
+    contest: Contest,
+    study: StudyFolder,
+    *,
+    rounds: RoundsFolder,
+    terminal: Terminal,
+    between: Callable[[], None] = lambda: None,
 ) -> FinalistsResult:
-    """Goes on with the rounds that are in ``rounds``; writes the summary.
+    """Goes on with the rounds that are in ``rounds``; writes the summary. Calls ``between`` before each run.
 
     A trial is repeated from its own folder alone. Raises UsageError where that is not whole.
     """
@@ -33,11 +39,15 @@ def run_contest(
     recorded = complete_rounds(contest, recorded_rounds(rounds))
     _forget(rounds, after=len(recorded))
 
+    terminal.contest(contest)
+
     def measure(number: int, round_number: int) -> Outcome:
+        between()
+        terminal.expect_final(trials[number], round_number)
         trial = measure_again(
             trials[number], specs[number], rounds.trial(round_number, number), terminal
         )
-        terminal.row(trial, (f"round {round_number}",))
+        terminal.finished_final(trial, round_number)
         return trial.outcome
 
     result = play(contest, measure, recorded)

@@ -11,7 +11,8 @@ from sweeper.core.outcome import Outcome
 from sweeper.core.spec import TrialSpec
 from sweeper.run.launch import STUDY_PID, device_ids, pasteable, trial_environment
 from sweeper.run.processes import ProcessGroup
-from sweeper.run.trial_run import Watcher, run_processes
+from sweeper.run.trial_run import run_processes
+from sweeper.run.watching import Watcher
 
 WORKER = ("--module", "sweeper.worker")
 

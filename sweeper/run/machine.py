@@ -50,6 +50,7 @@ def nvidia_smi(*arguments: str) -> list[str]:
     try:
         listing = subprocess.run(
             ["nvidia-smi", *arguments],
+            start_new_session=True,  # a Ctrl-C is the parent's to act on
             capture_output=True,
             text=True,
             timeout=NVIDIA_SMI_TIMEOUT_SECONDS,
@@ -108,6 +109,7 @@ def ask_worker(
                     "DS_ACCELERATOR": accelerator_name,
                     "PYTHONPATH": os.pathsep.join(filter(None, search_path)),
                 },
+                start_new_session=True,  # a Ctrl-C is the parent's to act on
                 capture_output=True,
                 text=True,
                 timeout=timeout_seconds,

@@ -18,6 +18,7 @@ from sweeper.run.ops import clear_stale_locks
 from sweeper.run.processes import Processes
 from sweeper.run.ranks import LOG_TAIL_LINES, Ending, RanksReport, outcome_of
 from sweeper.run.shared_memory import clear_shared_memory
+from sweeper.run.watching import Watch, Watcher
 
 # Seldom: the cores are the ranks'.
 POLL_SECONDS = 0.1
@@ -32,14 +33,12 @@ _TORCHRUN_EPILOGUE = re.compile(r"^.*torch/distributed/elastic/.*failed \(exitco
 PORT_ATTEMPTS = 3
 _PORT_TAKEN = re.compile("address already in use|EADDRINUSE", re.IGNORECASE)
 
-Watcher = Callable[[Mapping[str, Any]], None]
-
 
 class TrialRunner(Protocol):
     """Specification in, outcome out; the processes are gone when ``run`` returns or raises."""
 
     def run(self, spec: TrialSpec, folder: TrialFolder, watch: Watcher | None = None) -> Outcome:
-        """``watch`` is called with rank 0's progress whenever it changes."""
+        """``watch`` is called with rank 0's progress and the memory in use, twice a second."""
 
     def prepare(self, spec: TrialSpec) -> None:
         """Begins what takes long before a first trial such as this one, and does not wait for it."""
@@ -117,7 +116,7 @@ def _wait(
     """Until the processes ended, or all ranks wrote; or until the deadline, or too long without progress."""
     started = time.monotonic()
     complete_since: float | None = None
-    seen_at = 0
+    watched = Watch(folder, spec.ranks, watch)
     while processes.exit_code is None:
         now = time.monotonic()
         if complete_since is None and all(
@@ -131,11 +130,7 @@ def _wait(
             return Ending.DEADLINE
         elif pulse.has_stopped(now):
             return Ending.NO_PROGRESS
-        changed_at = _modified_ns(folder.progress(0))
-        if watch is not None and changed_at != seen_at:
-            seen_at = changed_at
-            if isinstance(progress := read_json(folder.progress(0)), dict):
-                watch(progress)
+        watched.look(now)
         time.sleep(POLL_SECONDS)
     return Ending.BY_ITSELF
 

@@ -6,9 +6,10 @@ import contextlib
 import multiprocessing
 import os
 import runpy
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 
 import psutil
@@ -26,8 +27,9 @@ from sweeper.run.launch import (
 )
 from sweeper.run.launchers import WORKER, LauncherRunner, deepspeed_command
 from sweeper.run.processes import MARK, Family
-from sweeper.run.trial_run import Watcher, run_processes
-from sweeper.terminal import Terminal
+from sweeper.run.trial_run import run_processes
+from sweeper.run.watching import Watcher
+from sweeper.terminal import terminal
 
 PRELOAD = "sweeper.worker.preload"
 PRELOAD_HF = "sweeper.worker.preload_hf"
@@ -61,7 +63,7 @@ class WarmRunner:
 
         outcome = run_processes(spec, folder, start, watch)
         if _was_bad_fork(folder, spec):
-            Terminal().say(
+            terminal().say(
                 "the warm runner's forks cannot use CUDA; going on with launch=deepspeed"
             )
             self._fallback = LauncherRunner(deepspeed_command)
@@ -75,7 +77,8 @@ class WarmRunner:
 
     def _ensure_running(self, spec: TrialSpec, environment: Mapping[str, str]) -> None:
         more = [PRELOAD_HF] if spec.model_target == HUGGING_FACE else []
-        with _environment(environment):
+        resource_tracker.ensure_running()  # or starting the server would, and let interrupts in again
+        with _environment(environment), _without_interrupts():
             self._context.set_forkserver_preload([PRELOAD, *more])
             forkserver.ensure_running()
 
@@ -162,6 +165,19 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """What is started within is deaf to the Ctrl-C that a terminal sends to all in the foreground.
+
+    It is this process that ends a trial, and the first Ctrl-C does not. Ranks listen again.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _was_bad_fork(folder: TrialFolder, spec: TrialSpec) -> bool:

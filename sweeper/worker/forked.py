@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from sweeper.core.folder import TrialFolder, write_json
 def run(parameters: Mapping[str, Any]) -> int:
     """Returns the rank's exit code."""
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     os.environ.clear()
     os.environ.update(parameters["environment"])
     _redirect(1, parameters["stdout"])

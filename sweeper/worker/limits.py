@@ -76,6 +76,11 @@ def status_bytes(field: str) -> int | None:
     return None
 
 
+def unmapped_file_bytes() -> int:
+    """Of those pages, what a rank started by itself would have and this one has not touched."""
+    return _file_bytes() - (status_bytes("RssFile") or 0)
+
+
 def _file_bytes() -> int:
     """Resident file-backed pages, as of a rank started by itself."""
     own = status_bytes("RssFile") or 0

@@ -50,10 +50,12 @@ def train(spec: TrialSpec, folder: TrialFolder, progress: Progress) -> dict[str,
     count_file_pages_from_here()
 
     steps = Steps(training, batches, progress)
+    progress.device_bytes = ledger.largest("device_peak_reserved_bytes")
     try:
         progress.enter("warm-up")
         warmup = steps.warm_up(spec)
         ledger.close("warm-up")
+        progress.device_bytes = ledger.largest("device_peak_reserved_bytes")
         progress.enter("measure")
         measured = steps.measure(spec)
         ledger.close("steady")

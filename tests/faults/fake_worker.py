@@ -110,6 +110,11 @@ def behave(behaviour: str) -> int:
                 progress("measure", step=step)
                 time.sleep(0.15)
             time.sleep(600)
+        case "takes-its-time":
+            for step in range(1, 9):
+                progress("measure", step=step, of=8)
+                time.sleep(0.4)
+            write(MEASURED)
         case "is-slow-but-alive":
             for _ in range(5):
                 time.sleep(2)

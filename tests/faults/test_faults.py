@@ -270,3 +270,32 @@ def test_a_rank_ends_by_itself_when_its_study_is_gone(tmp_path):
     study.kill()
     study.wait()
     assert 143 == rank.wait(timeout=30)
+
+
+def test_what_ranks_are_forked_from_is_deaf_to_ctrl_c(tmp_path):
+    code = (
+        "import os, signal, time\n"
+        "from multiprocessing import forkserver\n"
+        "from sweeper.run.warm import WarmRunner\n"
+        "from sweeper.core.plan import plan\n"
+        "from tests.support import MACHINE, nano\n"
+        "WarmRunner().prepare(plan(nano(), MACHINE).ready)\n"
+        "server = forkserver._forkserver._forkserver_pid\n"
+        "time.sleep(0.3)  # it loads torch\n"
+        "os.kill(server, signal.SIGINT)\n"
+        "time.sleep(0.3)\n"
+        "print(os.waitpid(server, os.WNOHANG)[0])\n"
+        "masks = [l for l in open(f'/proc/{server}/status') if l.startswith('SigBlk')]\n"
+        "print(int(masks[0].split()[1], 16) >> (signal.SIGINT - 1) & 1)\n"
+        "print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert ["0", "1", "False"] == finished.stdout.split()
+    assert "KeyboardInterrupt" not in finished.stderr

@@ -354,8 +354,8 @@ def test_a_study_in_which_nothing_fits_ends_with_exit_code_3_and_a_report(tmp_pa
     assert "is not a multiple of 3" in report.read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_reports_what_is_there_and_leaves_no_process(tmp_path, number):
+@pytest.mark.parametrize("signals", [[signal.SIGINT, signal.SIGINT], [signal.SIGTERM]])
+def test_an_interrupt_reports_what_is_there_and_leaves_no_process(tmp_path, signals):
     process = subprocess.Popen(
         sweeper_command("+model=gpt2-nano", "hydra/sweeper=optuna", "measure=quick"),
         cwd=tmp_path,
@@ -366,7 +366,9 @@ def test_an_interrupt_reports_what_is_there_and_leaves_no_process(tmp_path, numb
     )
     wait_until(lambda: list(tmp_path.glob("results/*/trials/0000/trial.json")), 120)
     wait_until(lambda: list(tmp_path.glob("results/*/trials/*/progress.rank0.json"))[1:], 120)
-    process.send_signal(number)
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.2)
     out, err = process.communicate(timeout=60)
     assert 130 == process.returncode, err
     assert "interrupted after" in err

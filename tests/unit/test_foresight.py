@@ -45,6 +45,15 @@ def test_near_the_limit_it_is_neither_refused_nor_sure():
     assert 0.3 < foresight().likelihood(near) < 0.7
 
 
+def test_what_a_candidate_will_need_is_told_where_anything_is_known_of_it():
+    estimate = foresight().estimate(planned())
+    assert need().limited_bytes == pytest.approx(
+        estimate.mean_bytes + estimate.untouched_bytes, rel=0.01
+    )
+    assert foresight().estimate(planned(**{"offload.optimizer": "cpu"})) is None
+    assert Foresight(lambda settings: None, MACHINE).estimate(planned()) is None
+
+
 def test_an_illegal_plan_has_no_chance():
     assert 0.0 == foresight().likelihood(planned(**{"offload.optimizer": "cpu"}))
 

@@ -29,7 +29,9 @@ def speed(point):
     return measured(100.0 * int(point["batch.micro_size"]) - 10 * int(point["zero.stage"]))
 
 
-def study(runner, *, tmp_path, trials=12, seed=1, clock=lambda: 0.0, **budget):
+def study(
+    runner, *, tmp_path, trials=12, seed=1, clock=lambda: 0.0, must_end=lambda: False, **budget
+):
     sampler = OptunaSampler(
         SPACE,
         open_study(
@@ -49,6 +51,7 @@ def study(runner, *, tmp_path, trials=12, seed=1, clock=lambda: 0.0, **budget):
         runner=runner,
         budget=Budget(trials=trials, **budget),
         clock=clock,
+        must_end=must_end,
     )
 
 
@@ -130,6 +133,24 @@ def test_an_interrupt_keeps_what_is_there(tmp_path):
     result = study(runner, tmp_path=tmp_path).run(BASELINE)
     assert result.interrupted
     assert 2 == sum(not isinstance(t.outcome, Infeasible) for t in result.trials)
+
+
+def test_an_end_that_is_asked_for_comes_after_the_trial_in_hand_which_is_kept(tmp_path):
+    runner = FakeRunner(speed)
+    must_end = lambda: len(runner.run_points) == 3  # noqa: E731
+    result = study(runner, tmp_path=tmp_path, must_end=must_end).run(BASELINE)
+    assert result.interrupted
+    assert 3 == len(runner.run_points)
+    assert 3 == sum(not isinstance(t.outcome, Infeasible) for t in result.trials)
+
+
+def test_an_interrupt_between_two_trials_keeps_what_is_there_too(tmp_path):
+    def must_end():
+        raise KeyboardInterrupt
+
+    result = study(FakeRunner(speed), tmp_path=tmp_path, must_end=must_end).run(BASELINE)
+    assert result.interrupted
+    assert 1 == len(result.trials)
 
 
 def test_time_that_is_up_ends_the_study(tmp_path):

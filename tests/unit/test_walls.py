@@ -32,7 +32,7 @@ DOORS = {
     "pandas": ["sweeper/report/"],
     "pyarrow": [],  # pandas imports it where it is there
     "matplotlib": ["sweeper/report/figures/"],
-    "rich": ["sweeper/terminal.py"],
+    "rich": ["sweeper/terminal/screen.py"],
     "mlflow": ["sweeper/callbacks/mlflow.py"],
     "wandb": ["sweeper/callbacks/wandb.py"],
     "tensorboardX": ["sweeper/callbacks/tensorboard.py"],
@@ -121,3 +121,11 @@ def test_models_know_nothing_of_the_sweeper(path):
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
 def test_every_module_says_what_it_is_for(path):
     assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sweeper" / "terminal").glob("*.py")), ids=relative)
+def test_the_terminal_knows_the_core_and_nothing_else_of_ours(path):
+    for name in imported(path):
+        if name.startswith("sweeper."):
+            allowed = ("sweeper.core", "sweeper.terminal", "sweeper.errors")
+            assert name.startswith(allowed), f"{relative(path)} imports {name}"

@@ -207,6 +207,7 @@ class ScriptSteps:
                     enough and agreed(has_settled(self._warmup, within=spec.settled_within))
                 ):
                     self._ledger.close("warm-up")
+                    self._progress.device_bytes = self._ledger.largest("device_peak_reserved_bytes")
                     self._progress.enter("measure")
             case "measure":
                 self._timed.append(seconds)

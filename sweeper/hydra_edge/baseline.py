@@ -1,0 +1,78 @@
+"""The user's own configuration as the study's baseline, and every choice beside it checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from omegaconf import OmegaConf
+
+from sweeper.core.ds_config import ops_needed
+from sweeper.core.settings import Settings
+from sweeper.core.space import Choice, Point, SearchSpace, as_overrides
+from sweeper.hydra_edge.compose import Composer, choices_of
+from sweeper.run.dry_run import check_model
+
+
+def checked(composer: Composer, space: SearchSpace) -> tuple[Point, Settings, tuple[str, ...]]:
+    """The baseline, its settings, and the ops that trials may need; raises UsageError for a bad value."""
+    baseline = _baseline(composer, space)
+    settings = composer.settings(as_overrides(baseline))
+    return baseline, settings, _check_every_choice(composer, space, baseline, settings)
+
+
+def _baseline(composer: Composer, space: SearchSpace) -> Point:
+    """The user's own options, as a point of the space where they lie in it.
+
+    A parameter without a value of its own (``+model=gpt2,gpt2-medium``) takes its first.
+    """
+    added = {
+        name: domain.points()[0]  # type: ignore[index]
+        for name, domain in space.parameters.items()
+        if name.startswith("+") and domain.points()
+    }
+    config = composer.config(as_overrides(added))
+    choices = choices_of(config)
+    point: dict[str, str] = {}
+    for name, domain in space.parameters.items():
+        if name in added:
+            point[name] = added[name]
+            continue
+        own = choices.get(name)
+        if own is None:
+            own = OmegaConf.select(config, name)
+        points = domain.points()
+        if own is None and points is not None and "null" in points:
+            own = "null"  # a knob that is left to DeepSpeed
+        if own is None or (points is not None and str(own) not in points):
+            return added  # the user's own value is not among those that are searched
+        point[name] = str(own)
+    return point
+
+
+def _check_every_choice(
+    composer: Composer, space: SearchSpace, baseline: Point, settings: Settings
+) -> tuple[str, ...]:
+    """Composes each value of each parameter once, so that a bad one is an error before the first trial.
+
+    Returns the ops that trials of the space may need.
+    """
+    ops = dict.fromkeys(ops_needed(settings))
+    check_model(settings)
+    for name, domain in space.parameters.items():
+        points = domain.points() if isinstance(domain, Choice) else (domain.points() or ())[:1]
+        for value in points or ():
+            composed = composer.settings(as_overrides({**baseline, name: value}))
+            ops |= dict.fromkeys(ops_needed(composed))
+            check_model(composed)
+    return tuple(ops)
+
+
+def without(space: SearchSpace, groups: Container[str]) -> SearchSpace:
+    """The space without what would do nothing."""
+    return SearchSpace(
+        parameters={
+            name: domain
+            for name, domain in space.parameters.items()
+            if name.partition(".")[0] not in groups
+        }
+    )

@@ -1,0 +1,83 @@
+"""What to type when a study has ended."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from sweeper.core.folder import StudyFolder
+from sweeper.core.outcome import Infeasible, kind_of
+from sweeper.core.standing import Standing
+from sweeper.terminal.words import labelled
+
+_COMMAND = "python -m sweeper"
+_INDENT = 9
+
+# What it is for, and what to type or open.
+Step: TypeAlias = tuple[str, str]
+
+
+def next_steps(
+    how: Standing,
+    folder: StudyFolder,
+    *,
+    arguments: Sequence[str],
+    interrupted: bool,
+    width: int | None,
+) -> str:
+    """Lines of what is worth doing next; ``arguments`` are those that the study was begun with."""
+    steps: list[Step] = []
+    if interrupted:
+        steps.append(("go on", _typed(f"resume={folder.path}")))
+    if how.winner is None:
+        steps += _nothing_measured(how, folder, arguments)
+    elif how.winner.number == how.trials[0].number:
+        steps += _baseline_won(how, folder, interrupted)
+    else:
+        steps += _somebody_won(folder)
+    lines = [line for what, text in steps for line in labelled(what, text, width, indent=_INDENT)]
+    return "\n".join(["next:", *lines])
+
+
+def _somebody_won(folder: StudyFolder) -> Iterator[Step]:
+    yield "use", f"{folder.bundle.launch} train.py  (more ways: {folder.bundle.readme})"
+    yield "later", _typed("verify", str(folder.path))
+
+
+def _baseline_won(how: Standing, folder: StudyFolder, interrupted: bool) -> Iterator[Step]:
+    yield "use", f"your own options, as they are; also in {folder.best}"
+    if interrupted:
+        return
+    run = sum(not isinstance(trial.outcome, Infeasible) for trial in how.trials)
+    yield "look on", _typed(f"resume={folder.path}", f"hydra.sweeper.n_trials={2 * run}")
+
+
+def _nothing_measured(
+    how: Standing, folder: StudyFolder, arguments: Sequence[str]
+) -> Iterator[Step]:
+    """By what happened most often."""
+    again = [a for a in arguments if not a.startswith(("hydra.sweep.dir=", "space="))]
+    plain = [a for a in again if not a.startswith(("hydra", "launch", "measure")) and "(" not in a]
+    explained = not any(a.startswith("script.") for a in arguments)
+    (kind, _), *_ = Counter(kind_of(t.outcome) for t in how.trials).most_common(1) or [("", 0)]
+    match kind:
+        case "out-of-memory":
+            if explained:
+                yield "why", _typed("explain", *plain)
+            yield "try", _typed(*again, "space=memory")
+        case "infeasible" if explained:
+            yield "why", _typed("explain", *plain)
+        case "timed-out":
+            yield "try", _typed(*again, "measure=quick", "launch.timeout_seconds=1200")
+        case "unsupported":
+            yield "why", _typed("doctor")
+        case _:
+            failed = next(t for t in how.trials if kind_of(t.outcome) == kind)
+            yield "log", str(folder.trial(failed.number).stderr)
+            yield "why", _typed("doctor")
+
+
+def _typed(*words: str) -> str:
+    return f"{_COMMAND} {shlex.join(words)}"
