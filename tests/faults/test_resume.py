@@ -63,13 +63,15 @@ def test_a_study_killed_at_random_moments_loses_nothing_and_repeats_nothing(tmp_
     folder = StudyFolder(tmp_path / "a study")
     # Not the guide: it would see that the fake worker is always as fast, and end the study.
     endless = ["hydra/sweeper/sampler=tpe", "hydra.sweeper.n_trials=1000"]
+    to_start = 0.0  # seconds: a slow machine gets longer ones
     for _ in range(kills):
-        begun = folder.study.exists()
+        begun, now = folder.study.exists(), time.monotonic()
         process = start(tmp_path, *(["resume=a study"] if begun else [*NEW, *endless]))
         # Anywhere: in the imports or the start, or (mostly) while it plans, launches, runs, writes, tells.
         if moments.random() < 0.8:
             assert process.stderr.readline().startswith("study of"), process.communicate()
-        time.sleep(moments.uniform(0.0, 3.0))
+            to_start = time.monotonic() - now
+        time.sleep(moments.uniform(0.0, max(3.0, to_start)))
         assert process.poll() is None, process.communicate()
         process.send_signal(signal.SIGKILL)
         process.communicate()
