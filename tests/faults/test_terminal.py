@@ -169,7 +169,7 @@ def test_a_terminal_shows_the_plan_the_view_a_row_for_each_trial_and_what_to_typ
     text = session.text
     order = ["study of gpt2-nano", "  budget    3 trials", "trial          tokens/s   gain"]
     order += ["now      trial 0, run 1 of 3", "    0       465.5 ±8.3%", "now      trial 1, run 2"]
-    order += ["stopped: ", "report: a study/report.md", "next:"]
+    order += ["stopped: ", "report: a study/report.html", "next:"]
     places = [text.index(words) for words in order]
     assert sorted(places) == places
     assert "of search left" in text
