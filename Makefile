@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-fast test-faults test-differential test-frameworks test-browser golden test-dashboards test-gpu wheelhouse bench lint typecheck check clean
+.PHONY: help setup sweep test test-fast test-faults test-differential test-frameworks test-browser golden test-dashboards test-gpu wheelhouse bench docs lint typecheck check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,8 +29,8 @@ sweep: $(READY)  ## a study: make sweep MODEL=gpt2 ARGS="hydra.sweeper.n_trials=
 
 test: $(READY)  ## all tests, the fast ones first
 	$(BIN)/python -m pytest $(TWO) tests/unit
-	$(BIN)/python -m pytest $(TWO) -m "not real and not slow and not gpu" tests/faults tests/cli tests/packaging tests/exports tests/browser
-	$(BIN)/python -m pytest $(TWO) -m "real and not slow and not gpu" tests/real tests/exports tests/differential tests/browser
+	$(BIN)/python -m pytest $(TWO) -m "not real and not slow and not gpu" tests/faults tests/cli tests/packaging tests/exports tests/browser tests/docs
+	$(BIN)/python -m pytest $(TWO) -m "real and not slow and not gpu" tests/real tests/exports tests/differential tests/browser tests/docs
 
 test-fast: $(READY)  ## the tests of the core alone, in seconds
 	$(BIN)/python -m pytest tests/unit
@@ -65,6 +65,11 @@ bench: $(READY)  ## what a trial costs, runner by runner, and a study; how true 
 	$(BIN)/python -m benchmarks.trial_overhead
 	$(BIN)/python -m benchmarks.fidelity
 	$(BIN)/python -m benchmarks.study_overhead
+
+docs: $(READY)  ## the documentation, in build/docs; its reference is made from the code first
+	$(BIN)/python -m docs.generate
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+	@echo build/docs/index.html
 
 lint: $(READY)  ## ruff: style and format
 	$(BIN)/ruff check .

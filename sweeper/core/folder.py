@@ -55,10 +55,12 @@ class TrialFolder:
 
     @property
     def spec(self) -> Path:
+        """All that a rank is told."""
         return self.path / "spec.json"
 
     @property
     def ds_config(self) -> Path:
+        """DeepSpeed's configuration, as the trial ran with it."""
         return self.path / "ds_config.json"
 
     @property
@@ -68,18 +70,22 @@ class TrialFolder:
 
     @property
     def command(self) -> Path:
+        """What started the ranks; paste it to run the trial by hand."""
         return self.path / "command.txt"
 
     @property
     def stdout(self) -> Path:
+        """What its ranks printed."""
         return self.path / "stdout.log"
 
     @property
     def stderr(self) -> Path:
+        """Likewise, their errors."""
         return self.path / "stderr.log"
 
     @property
     def pending(self) -> Path:
+        """There from the start of a trial; the trial was interrupted where there is no trial.json beside it."""
         return self.path / "pending.json"
 
     @property
@@ -89,6 +95,7 @@ class TrialFolder:
 
     @property
     def trial(self) -> Path:
+        """How it ended: settings, outcome, raw step times, environment."""
         return self.path / "trial.json"
 
     def result(self, rank: int) -> Path:
@@ -111,54 +118,67 @@ class BundleFolder:
 
     @property
     def ds_config(self) -> Path:
+        """For ``deepspeed.initialize`` as it is."""
         return self.path / "ds_config.json"
 
     @property
     def settings(self) -> Path:
+        """What that JSON cannot carry; ``sweeper.best.prepare`` applies it."""
         return self.path / "settings.yaml"
 
     @property
     def launch(self) -> Path:
+        """Starts a script as the trial was started, with DeepSpeed's launcher."""
         return self.path / "launch.sh"
 
     @property
     def launch_torchrun(self) -> Path:
+        """The same with torchrun."""
         return self.path / "launch_torchrun.sh"
 
     @property
     def launch_slurm(self) -> Path:
+        """The same for ``sbatch``."""
         return self.path / "launch_slurm.sh"
 
     @property
     def trainer_ds_config(self) -> Path:
+        """For Hugging Face's Trainer, Axolotl and LLaMA-Factory."""
         return self.path / "ds_config.hf.json"
 
     @property
     def trainer_arguments(self) -> Path:
+        """The ``TrainingArguments`` that belong to it."""
         return self.path / "hf_args.txt"
 
     @property
     def accelerate_ds_config(self) -> Path:
+        """For Accelerate."""
         return self.path / "ds_config.accelerate.json"
 
     @property
     def accelerate(self) -> Path:
+        """For ``accelerate launch --config_file``."""
         return self.path / "accelerate.yaml"
 
     @property
     def lightning_ds_config(self) -> Path:
+        """For Lightning's ``DeepSpeedStrategy``."""
         return self.path / "ds_config.lightning.json"
 
     @property
     def axolotl(self) -> Path:
+        """Lines for Axolotl's YAML."""
         return self.path / "axolotl.yaml"
 
     @property
     def llamafactory(self) -> Path:
+        """Lines for LLaMA-Factory's YAML."""
         return self.path / "llamafactory.yaml"
 
     @property
     def readme(self) -> Path:
+        """The lines to add, what stays behind, and where the winner was measured."""
         return self.path / "README.md"
 
 
@@ -195,18 +215,22 @@ class StudyFolder:
 
     @property
     def study(self) -> Path:
+        """How it was made: options, space, configuration, environment."""
         return self.path / "study.yaml"
 
     @property
     def stop_reason(self) -> Path:
+        """Why the search ended."""
         return self.path / "stop_reason.txt"
 
     @property
     def trials(self) -> Path:
+        """A folder for each trial."""
         return self.path / "trials"
 
     @property
     def journal(self) -> Path:
+        """Optuna's storage, unless another is typed."""
         return self.path / "optuna.journal"
 
     @property
@@ -216,38 +240,47 @@ class StudyFolder:
 
     @property
     def trials_csv(self) -> Path:
+        """One row for each trial, bytes and seconds."""
         return self.path / "trials.csv"
 
     @property
     def trials_parquet(self) -> Path:
+        """The same with its types, where pyarrow is installed."""
         return self.path / "trials.parquet"
 
     @property
     def report(self) -> Path:
+        """The report as Markdown."""
         return self.path / "report.md"
 
     @property
     def report_html(self) -> Path:
+        """The answer, why, pictures, what failed, how far to trust it: one file that loads nothing."""
         return self.path / "report.html"
 
     @property
     def figures(self) -> Path:
+        """The report's pictures."""
         return self.path / "figures"
 
     @property
     def best(self) -> Path:
+        """The winner, for every framework."""
         return self.path / "best"
 
     @property
     def bundle(self) -> BundleFolder:
+        """What is in it."""
         return BundleFolder(self.best)
 
     @property
     def best_ds_config(self) -> Path:
+        """For ``deepspeed.initialize`` as it is."""
         return self.bundle.ds_config
 
     @property
     def finalists(self) -> RoundsFolder:
+        """The best few and the baseline, measured again round by round."""
         return RoundsFolder(self.path / "finalists")
 
     @property
@@ -260,10 +293,12 @@ class StudyFolder:
 
     @property
     def ruled_out(self) -> Path:
+        """How much of the space is not worth a trial, by rule."""
         return self.path / "ruled_out.json"
 
     @property
     def longest_sequence(self) -> Path:
+        """What the winner is predicted to need at the longest sequence of its model."""
         return self.path / "longest_sequence.json"
 
     def export(self, name: str) -> Path:

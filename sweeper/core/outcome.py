@@ -103,7 +103,12 @@ def kinds() -> tuple[str, ...]:
 
 def kind_of(outcome: Outcome) -> str:
     """The word for an outcome in tables and JSON: ``"out-of-memory"``."""
-    return _NAMES[type(outcome)]
+    return name_of_kind(type(outcome))
+
+
+def name_of_kind(cls: type[Outcome]) -> str:
+    """The same, of the class."""
+    return _NAMES[cls]
 
 
 def reason_of(outcome: Outcome) -> str:

@@ -34,38 +34,59 @@ SAMPLERS: dict[str, dict[str, Any]] = {
 }
 
 
+def _option(default: Any, help: str) -> Any:
+    """A field of the sweeper with its meaning."""
+    return field(default=default, metadata={"help": help})
+
+
 @dataclass
 class OptunaSweeperConf:
-    """The stock plugin's field names, and what it lacks.
-
-    ``n_trials`` counts the trials that are run, of which ``n_seeds`` at most are what a practitioner
-    would try; ``patience`` ends a study after so many without an improvement. The ``finalists`` best
-    are then measured again, in ``finalist_rounds`` rounds at most. The objective decides ``direction``. ``storage`` is an RDB URL, ``journal:PATH``, or
-    null for a journal in the study's folder. ``warm_start`` is the folder of an earlier study, whose
-    trials are taken as evidence; ``resume`` is set by ``resume=results/<study>``. ``n_jobs`` is 1: trials that share a machine would
-    disturb each other's timing.
-    """
+    """The stock plugin's field names, and what it lacks."""
 
     _target_: str = "hydra_plugins.sweeper_optuna.OptunaSweeper"
     _recursive_: bool = False
-    sampler: Any = MISSING
-    direction: Any = None
-    storage: str | None = None
-    study_name: str | None = None
-    n_trials: int = 8
-    n_jobs: int = 1
-    timeout: float | None = None
-    patience: int | None = None
-    n_seeds: int = 5
-    finalists: int = 3
-    finalist_rounds: int = 5
-    seed: int | None = 1
-    max_failure_rate: float = 1.0
-    max_crashes_in_a_row: int = 5
-    params: dict[str, Any] | None = None
-    custom_search_space: str | None = None
-    warm_start: str | None = None
-    resume: bool = False
+    sampler: Any = _option(
+        MISSING, "what proposes candidates; typed as hydra/sweeper/sampler=<name>"
+    )
+    direction: Any = _option(None, "maximize or minimize; null, since the objective decides it")
+    storage: str | None = _option(
+        None,
+        "where Optuna keeps the study: an RDB URL, or journal:PATH; null is a journal in the study's folder",
+    )
+    study_name: str | None = _option(
+        None, "its name in the storage; null is that of the study's folder"
+    )
+    n_trials: int = _option(8, "trials that are run; what the plan rules out does not count")
+    n_jobs: int = _option(1, "must be 1: trials that share a machine disturb each other's timing")
+    timeout: float | None = _option(None, "seconds after which no further trial is begun")
+    patience: int | None = _option(
+        None, "trials in a row without an improvement by 1 % after which the search ends"
+    )
+    n_seeds: int = _option(
+        5,
+        "of the trials, those that a practitioner would try, right after the baseline; half of them at most",
+    )
+    finalists: int = _option(
+        3, "how many of the best are measured again; 0 leaves it at one measurement each"
+    )
+    finalist_rounds: int = _option(5, "rounds of that at most; at least 3")
+    seed: int | None = _option(1, "of the sampler; null draws one")
+    max_failure_rate: float = _option(
+        1.0, "share of trials that may crash before the study is given up"
+    )
+    max_crashes_in_a_row: int = _option(
+        5, "trials that crash one after the other, after which the study is given up"
+    )
+    params: dict[str, Any] | None = _option(
+        None, "the search space, name to expression; a space= sets it, what is typed adds to it"
+    )
+    custom_search_space: str | None = _option(
+        None, "package.module.function of (config, trial) that suggests more, by Optuna's own means"
+    )
+    warm_start: str | None = _option(
+        None, "the folder of an earlier study, whose trials are taken as evidence"
+    )
+    resume: bool = _option(False, "set by resume=results/<study>")
 
 
 # Global, so that the space it brings is the group that is typed: space=quick.

@@ -21,7 +21,7 @@ def settings_help(value_of: Callable[[str], Any]) -> str:
     names = {**setting_names(), **setting_names(Objective, "objective.")}
     for _, members in groupby(names.items(), key=lambda item: item[0].partition(".")[0]):
         rows = [
-            (f"{name}={_shown(value_of(name))}", _text(about, value_of(name)))
+            (f"{name}={shown(value_of(name))}", _text(about, value_of(name)))
             for name, about in members
         ]
         groups.append("\n".join(_lines(rows)))
@@ -44,27 +44,28 @@ def _lines(rows: list[tuple[str, str]]) -> list[str]:
 
 
 def _text(about: Mapping[str, Any], value: Any) -> str:
-    parts = [about["help"], _allowed(about)]
+    parts = [about["help"], _in_brackets(about)]
     # A setting of which null means something else says so in its own words.
     if value is None and "own" in about and "null" not in about["help"]:
         own = about["own"]
         parts.append(
             "null is DeepSpeed's own, which depends on the rest"
             if own is None
-            else f"null is DeepSpeed's own, {_shown(own)}"
+            else f"null is DeepSpeed's own, {shown(own)}"
         )
     return "; ".join(filter(None, parts))
 
 
-def _allowed(about: Mapping[str, Any]) -> str:
-    words = _range(about)
+def _in_brackets(about: Mapping[str, Any]) -> str:
+    words = allowed(about)
     return f"[{words}]".replace(" ", _HARD_SPACE) if words else ""
 
 
-def _range(about: Mapping[str, Any]) -> str:
+def allowed(about: Mapping[str, Any]) -> str:
+    """Which values a setting may have, in words; empty where any of its type."""
     choices, minimum, maximum = (about.get(key) for key in ("choices", "minimum", "maximum"))
     if choices:
-        return ", ".join(map(_shown, choices))
+        return ", ".join(map(shown, choices))
     if about["type"] in (bool, bool | None):
         return "true, false"
     if minimum is not None and maximum is not None:
@@ -72,7 +73,7 @@ def _range(about: Mapping[str, Any]) -> str:
     return f"at least {minimum:g}" if minimum is not None else ""
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """As it is typed."""
     if value is None:
         return "null"
