@@ -96,8 +96,8 @@ def _wanted(request):
     ]
 
 
-# The others, with sequence to sequence, which is slow to trace, in `make test-frameworks`.
-OFTEN = ("llama", "bert", "vit")
+# The others in `make test-frameworks`.
+OFTEN = ("llama",)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ def measured(outcome):
     return outcome.measurement
 
 
-@pytest.mark.parametrize("accumulation", [1, 4, 8, 16])
+@pytest.mark.parametrize(
+    "accumulation", [1, 8, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 16))]
+)
 def test_a_step_contains_its_optimizer_however_many_micro_batches_it_has(tmp_path, accumulation):
     changes = {"workload.global_batch_size": 16, "batch.micro_size": 16 // accumulation}
     slow_model = {**CONFIG["model"], "_target_": "tests.real.slow_optimizer.build"}

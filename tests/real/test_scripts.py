@@ -84,7 +84,8 @@ UNMODIFIED = {
 
 
 @pytest.mark.parametrize(
-    "name", ["deepspeed", "trainer", pytest.param("accelerate", marks=pytest.mark.slow)]
+    "name",
+    ["deepspeed", *(pytest.param(n, marks=pytest.mark.slow) for n in ("trainer", "accelerate"))],
 )
 def test_an_unmodified_script_ends_with_a_winner_that_beats_or_ties_its_own_options(name, tmp_path):
     if name != "deepspeed":
