@@ -5,11 +5,14 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Two files at a time, the long ones first; their trials take turns on the device.
-TWO := -n 2 --dist loadfile --no-loadscope-reorder
+# Files at once, the long ones first: faults mostly wait; trials of studies take turns on the device.
+FILES := --dist loadfile --no-loadscope-reorder
+
+# Which of two is faster cannot be told beside other tests.
+ALONE := tests/real/test_verify.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-fast test-faults test-differential test-frameworks test-browser golden test-dashboards test-gpu wheelhouse bench docs lint typecheck check clean
+.PHONY: help setup sweep test test-fast test-faults test-differential test-real test-frameworks test-browser golden test-dashboards test-gpu wheelhouse bench docs lint typecheck check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,15 +31,19 @@ sweep: $(READY)  ## a study: make sweep MODEL=gpt2 ARGS="hydra.sweeper.n_trials=
 	$(BIN)/python -m sweeper +model=$(MODEL) hydra/sweeper=optuna $(ARGS)
 
 test: $(READY)  ## all tests, the fast ones first
-	$(BIN)/python -m pytest $(TWO) tests/unit
-	$(BIN)/python -m pytest $(TWO) -m "not real and not slow and not gpu" tests/faults tests/cli tests/packaging tests/exports tests/browser tests/docs
-	$(BIN)/python -m pytest $(TWO) -m "real and not slow and not gpu" tests/real tests/exports tests/differential tests/browser tests/docs
+	$(BIN)/python -m pytest -n 2 $(FILES) tests/unit
+	$(BIN)/python -m pytest -n 4 $(FILES) -m "not real and not slow and not gpu" tests/faults tests/cli tests/packaging tests/exports tests/browser tests/docs
+	$(BIN)/python -m pytest -n 3 $(FILES) -m "real and not slow and not gpu" tests/docs tests/differential tests/real tests/exports --ignore=$(ALONE)
+	$(BIN)/python -m pytest -m "not slow" $(ALONE)
 
 test-fast: $(READY)  ## the tests of the core alone, in seconds
 	$(BIN)/python -m pytest tests/unit
 
 test-faults: $(READY)  ## every injected fault under every runner
 	$(BIN)/python -m pytest tests/faults
+
+test-real: $(READY)  ## all real trials, those that take minutes too
+	$(BIN)/python -m pytest tests/real tests/browser/test_real_study.py
 
 test-frameworks: $(READY)  ## exports, scripts and architectures through each framework
 	$(BIN)/python -m pytest tests/exports tests/real/test_hf.py tests/real/test_scripts.py tests/real/test_factory.py

@@ -5,7 +5,7 @@ import pytest
 from sweeper.core.folder import StudyFolder
 from tests.support import run_sweeper
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,9 @@ torch.distributed.destroy_process_group()
     ("family", "arguments", "changes"),
     [
         ("llama", LLAMA, {"parallel.tensor": 2, "checkpointing.every_nth_block": 1}),
-        ("gpt2", MODEL, {"parallel.sequence": 2}),  # its loss is scaled for the backward pass
+        pytest.param(  # its loss is scaled for the backward pass
+            *("gpt2", MODEL, {"parallel.sequence": 2}), marks=pytest.mark.slow
+        ),
         ("gpt2", MODEL, {"parallel.pipeline": 2, "checkpointing.every_nth_block": 2}),
     ],
     ids=["tensor-recomputed", "sequence", "pipeline-recomputed"],

@@ -132,7 +132,7 @@ def test_warm_up_goes_on_until_steps_are_no_longer_getting_faster(tmp_path):
         assert m.warmup_step_seconds[-1] >= 0.9 * m.warmup_step_seconds[-2]
 
 
-@pytest.mark.parametrize("how", ["warm", "deepspeed"])
+@pytest.mark.parametrize("how", ["warm", pytest.param("deepspeed", marks=pytest.mark.slow)])
 def test_a_port_that_somebody_took_meanwhile_costs_no_trial(tmp_path, monkeypatch, how):
     free = trial_run.free_port()
     with socket.socket() as somebody:

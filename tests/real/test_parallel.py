@@ -110,6 +110,7 @@ def test_a_layout_trains_as_a_single_process_does(trained, layout):
     assert reference[0] != reference[-1]
 
 
+@pytest.mark.slow
 def test_a_pipeline_recomputes_and_a_degree_goes_with_data_parallel_ranks(tmp_path):
     reference = losses(trial(tmp_path / "reference", "gpt2"))
     pipeline = {"parallel.pipeline": 2, "hardware.ranks": 4, "zero.stage": 1}

@@ -86,6 +86,7 @@ def test_a_winner_that_no_longer_runs_has_no_gain(tmp_path):
     assert "the gain is gone: the winner (trial 1) failed, out-of-memory" in finished.stderr
 
 
+@pytest.mark.slow
 def test_a_contest_goes_on_where_it_was_interrupted(tmp_path):
     folder = study(tmp_path, SLOW, FAST)
     contest = Contest(finalists=(1,), baseline=0, max_rounds=3)
