@@ -33,7 +33,7 @@ sweep: $(READY)  ## a study: make sweep MODEL=gpt2 ARGS="hydra.sweeper.n_trials=
 test: $(READY)  ## all tests, the fast ones first
 	$(BIN)/python -m pytest -n 2 $(FILES) tests/unit
 	$(BIN)/python -m pytest -n 4 $(FILES) -m "not real and not slow and not gpu" tests/faults tests/cli tests/packaging tests/exports tests/browser tests/docs
-	$(BIN)/python -m pytest -n 3 $(FILES) -m "real and not slow and not gpu" tests/docs tests/differential tests/real tests/exports --ignore=$(ALONE)
+	$(BIN)/python -m pytest -n 2 $(FILES) -m "real and not slow and not gpu" tests/docs tests/differential tests/real tests/exports --ignore=$(ALONE)
 	$(BIN)/python -m pytest -m "not slow" $(ALONE)
 
 test-fast: $(READY)  ## the tests of the core alone, in seconds
