@@ -15,7 +15,7 @@ from tests.support import ROOT
 pytestmark = [pytest.mark.real, pytest.mark.timeout(3600)]
 
 SEED = 11
-SAMPLED, ALL = 12, 300
+SAMPLED, ALL = 16, 300
 PUBLISHED = ROOT / "results" / "published" / "differential.json"
 OPS = ("ShareMemCommBuilder", "CPUAdamBuilder", "CPULionBuilder", "FusedAdamBuilder")
 MACHINE = Machine(cores=2, host_memory_bytes=20 * 2**30, libaio=False)
