@@ -8,11 +8,12 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from sweeper.core.folder import TrialFolder
+from sweeper.core.folder import TrialFolder, read_json
 from sweeper.core.outcome import Crashed, Measured, OutOfMemory, TimedOut
 from sweeper.core.plan import plan
 from sweeper.places import extensions_dir
@@ -48,6 +49,19 @@ class Trials:
             return self._runner.run(spec, self.folder, watch)
         finally:
             assert [] == self.left_over()
+
+    def let_time_pass(self, phase, seconds_per_look=10.0):
+        """From when rank 0 is in that phase: a launcher may take its time to start it."""
+        passed = 0.0
+
+        def monotonic():
+            nonlocal passed
+            if (read_json(self.folder.progress(0)) or {}).get("phase") == phase:
+                passed += seconds_per_look
+            return time.monotonic() + passed
+
+        clock = SimpleNamespace(monotonic=monotonic, sleep=time.sleep)
+        self._monkeypatch.setattr(trial_run, "time", clock)
 
     def left_over(self):
         """Processes that know of the trial, and shared memory that was not there before."""
@@ -120,13 +134,15 @@ def test_words_and_exit_codes_do_not_undo_a_result(trials, behaviour):
 
 
 def test_a_worker_that_is_not_done_in_time_has_timed_out_in_its_phase(every):
-    outcome = every.run("sleeps", timeout_seconds=8.0)
+    every.let_time_pass("warm-up")
+    outcome = every.run("sleeps", timeout_seconds=200.0, hang_seconds=500.0)
     assert isinstance(outcome, TimedOut)
     assert "warm-up" == outcome.phase
 
 
 def test_a_worker_without_progress_hangs_and_is_not_waited_for_until_the_deadline(trials):
-    outcome = trials.run("hangs-silently", ranks=2, timeout_seconds=60.0, hang_seconds=7.0)
+    trials.let_time_pass("warm-up")
+    outcome = trials.run("hangs-silently", ranks=2, timeout_seconds=500.0, hang_seconds=200.0)
     assert isinstance(outcome, TimedOut)
     assert "hangs" in outcome.reason
 
@@ -148,7 +164,10 @@ def test_a_worker_that_makes_progress_slowly_does_not_hang(trials):
 
 
 def test_a_worker_that_ignores_sigterm_is_gone_afterwards(every):
-    assert isinstance(every.run("sleeps-and-ignores-sigterm", timeout_seconds=8.0), TimedOut)
+    every.let_time_pass("warm-up")
+    outcome = every.run("sleeps-and-ignores-sigterm", timeout_seconds=200.0, hang_seconds=500.0)
+    assert isinstance(outcome, TimedOut)
+    assert "warm-up" == outcome.phase
 
 
 def test_a_worker_that_is_killed_is_a_crash_in_its_phase(every):
