@@ -21,7 +21,8 @@ from typing import Any
 
 from benchmarks.baton import Runner
 from benchmarks.setting import publish, spec_of
-from sweeper.core.folder import TrialFolder, read_json
+from sweeper.core.files import read_json
+from sweeper.core.folder import TrialFolder
 from sweeper.core.outcome import Measured
 from sweeper.core.spec import TrialSpec
 from sweeper.run.launch import free_port, trial_environment

@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from sweeper.core.folder import TrialFolder, read_json
+from sweeper.core.files import read_json
+from sweeper.core.folder import TrialFolder
 from sweeper.core.outcome import Outcome
 from sweeper.core.plan import plan
 from sweeper.core.settings import Settings, settings_from_mapping

@@ -22,7 +22,8 @@ from hydra.types import RunMode
 
 from benchmarks.grids import MACHINE
 from benchmarks.setting import publish
-from sweeper.core.folder import StudyFolder, write_json
+from sweeper.core.files import write_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Infeasible, Measured, Outcome, Unsupported
 from sweeper.core.plan import Plan

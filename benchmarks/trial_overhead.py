@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from benchmarks.setting import publish, spec_of
-from sweeper.core.folder import TrialFolder, read_json
+from sweeper.core.files import read_json
+from sweeper.core.folder import TrialFolder
 from sweeper.core.outcome import Measured
 from sweeper.run.runners import runner
 

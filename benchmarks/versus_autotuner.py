@@ -19,7 +19,8 @@ from typing import Any
 
 from benchmarks.neutral import Config, in_turn, script, start, time_limit, wait_for
 from benchmarks.setting import publish, spec_of
-from sweeper.core.folder import StudyFolder, read_json
+from sweeper.core.files import read_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Measured
 from sweeper.core.spec import TrialSpec
 from sweeper.run.launch import free_port, trial_environment

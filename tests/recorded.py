@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from sweeper.core.contest_record import write_contest
+from sweeper.core.files import write_json, write_text
 from sweeper.core.finalists import Contest, Round, judge
-from sweeper.core.folder import StudyFolder, write_json, write_text
+from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed, Infeasible, Measured, Outcome, OutOfMemory, Stopped
 from sweeper.core.trial import Trial
 from tests.support import CONFIG, ds_config_of, measured, trial_of

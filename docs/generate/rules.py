@@ -12,7 +12,7 @@ from sweeper.core.rules import FORBIDDEN, IGNORED, NEEDS, OWN_VALUES, Forbidden,
 from sweeper.hydra_edge.settings_help import shown
 
 _INTRODUCTION = """\
-Before a candidate costs a process, a table of rules judges it (`sweeper/core/rules.py`). The examples and what is
+Before a candidate costs a process, a table of rules judges it (`sweeper/core/rules/`). The examples and what is
 said of them are the code's own. A rule's source is where the knowledge comes from: "source" was read in
 DeepSpeed 0.19.8, "run" was tried on it. `make test-differential` holds the rules against DeepSpeed itself."""
 

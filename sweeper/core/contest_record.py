@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sweeper.core.files import read_json, write_json
 from sweeper.core.finalists import (
     Contest,
     FinalistsResult,
@@ -14,7 +15,7 @@ from sweeper.core.finalists import (
     peak_bytes,
     throughput_ratio,
 )
-from sweeper.core.folder import RoundsFolder, read_json, write_json
+from sweeper.core.folder import RoundsFolder
 
 SUMMARY_SCHEMA = 1
 

@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from sweeper.core.files import read_json
 from sweeper.core.prediction import Prediction
 from sweeper.core.trial import Trial
-
-
-def write_text(path: Path, text: str) -> None:
-    """As ``write_bytes``."""
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Atomic and durable: a reader sees the old file or the new one, never a half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def write_json(path: Path, document: Any) -> None:
-    """As ``write_text``."""
-    write_text(path, json.dumps(document, indent=2) + "\n")
-
-
-def read_json(path: Path) -> Any | None:
-    """None where there is no such file, or only half of one."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sweeper.core.folder import TrialFolder, read_json
+from sweeper.core.files import read_json
+from sweeper.core.folder import TrialFolder
 from sweeper.errors import SweeperError
 from sweeper.hydra_edge.compose import settings_of
 from sweeper.hydra_edge.job import Throughput, run_trial

@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sweeper.core.folder import TrialFolder, write_json
+from sweeper.core.files import write_json
+from sweeper.core.folder import TrialFolder
 from sweeper.core.machine import Machine
 from sweeper.core.outcome import Infeasible, Measured, Unsupported
 from sweeper.core.plan import Plan, memory_limit_bytes, plan

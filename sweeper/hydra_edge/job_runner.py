@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sweeper.core.folder import StudyFolder, write_json
+from sweeper.core.files import write_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.machine import Machine
 from sweeper.core.outcome import Infeasible, Unsupported
 from sweeper.core.plan import Plan

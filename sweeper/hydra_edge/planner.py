@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sweeper.core.folder import StudyFolder, TrialFolder, write_json
+from sweeper.core.files import write_json
+from sweeper.core.folder import StudyFolder, TrialFolder
 from sweeper.core.foresight import Foresight
 from sweeper.core.machine import Machine
 from sweeper.core.memory.calibration import MemoryEstimate

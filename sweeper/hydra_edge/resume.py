@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeper.core.folder import StudyFolder, read_json
+from sweeper.core.files import read_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.space import Point
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.study_file import read_study

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweeper.core.folder import StudyFolder, read_json, write_json
+from sweeper.core.files import read_json, write_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed, Measured, Outcome, Unsupported, kind_of, reason_of
 from sweeper.core.plan import plan, specification
 from sweeper.core.script import placeholders

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from sweeper.core.folder import StudyFolder, write_text
+from sweeper.core.files import write_text
+from sweeper.core.folder import StudyFolder
 from sweeper.core.space import Domain
 from sweeper.hydra_edge.expressions import Typed
 

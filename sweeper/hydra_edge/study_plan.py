@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sweeper.core.folder import StudyFolder, read_json, write_json
+from sweeper.core.files import read_json, write_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.machine import Machine
 from sweeper.core.outcome import Infeasible, Unsupported
 from sweeper.core.plan import memory_limit_bytes

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sweeper.core.files import read_json, write_text
 from sweeper.core.finalists import peak_bytes
-from sweeper.core.folder import StudyFolder, read_json, write_text
+from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import measurement_of
 from sweeper.core.robustness import Robustness, longest_sequence, robustness
 from sweeper.core.standing import Standing

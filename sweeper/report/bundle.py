@@ -19,7 +19,8 @@ from sweeper.core.ds_config_variants import (
 )
 from sweeper.core.export_formats import FORMATS, Format, refusal
 from sweeper.core.exported import exported_settings
-from sweeper.core.folder import BundleFolder, StudyFolder, read_json, write_text
+from sweeper.core.files import read_json, write_text
+from sweeper.core.folder import BundleFolder, StudyFolder
 from sweeper.core.framework_arguments import (
     accelerate_config,
     axolotl_lines,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from sweeper.core.folder import write_text
+from sweeper.core.files import write_text
 from sweeper.places import import_root
 from sweeper.report.columns import AFTER_SETTINGS, BEFORE_SETTINGS, Column, setting_columns
 from sweeper.report.table import MAIN_SETTINGS, NEVER_SHOWN

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sweeper.core.folder import write_text
+from sweeper.core.files import write_text
 from sweeper.core.outcome import kind_of
 from sweeper.core.quantities import format_bytes, format_rate
 from sweeper.errors import UsageError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from sweeper.core.folder import write_bytes
+from sweeper.core.files import write_bytes
 
 
 def write_parquet(table: pd.DataFrame, path: Path) -> str | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeper.core.folder import read_json, write_json
+from sweeper.core.files import read_json, write_json
 from sweeper.places import search_path
 
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sweeper.core.folder import TrialFolder, read_json
+from sweeper.core.files import read_json
+from sweeper.core.folder import TrialFolder
 from sweeper.core.outcome import Outcome
 from sweeper.core.spec import TrialSpec
 from sweeper.run.exclusive import device_memory_used, exclusive, wait_until_drained

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sweeper.core.contest_record import recorded_rounds, write_contest
+from sweeper.core.files import read_json, write_json
 from sweeper.core.finalists import Contest, FinalistsResult, complete_rounds, play
-from sweeper.core.folder import RoundsFolder, StudyFolder, TrialFolder, read_json, write_json
+from sweeper.core.folder import RoundsFolder, StudyFolder, TrialFolder
 from sweeper.core.outcome import Outcome, measurement_of
 from sweeper.core.spec import TrialSpec
 from sweeper.core.trial import Trial

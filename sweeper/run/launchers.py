@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Callable
 
-from sweeper.core.folder import TrialFolder, write_text
+from sweeper.core.files import write_text
+from sweeper.core.folder import TrialFolder
 from sweeper.core.outcome import Outcome
 from sweeper.core.spec import TrialSpec
 from sweeper.run.launch import STUDY_PID, device_ids, pasteable, trial_environment

@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from sweeper import hf_config
-from sweeper.core.folder import read_json, write_json
+from sweeper.core.files import read_json, write_json
 from sweeper.core.model_profile import PROFILE_SCHEMA, ModelProfile
 from sweeper.core.settings import HUGGING_FACE, Settings
 from sweeper.places import cache_dir, models_dir

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from sweeper.core.folder import TrialFolder, read_json, write_json
+from sweeper.core.files import read_json, write_json
+from sweeper.core.folder import TrialFolder
 from sweeper.core.outcome import Crashed, Outcome
 from sweeper.core.spec import TrialSpec
 from sweeper.places import extensions_dir

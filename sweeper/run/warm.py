@@ -14,7 +14,8 @@ from multiprocessing.process import BaseProcess
 
 import psutil
 
-from sweeper.core.folder import TrialFolder, read_json, write_text
+from sweeper.core.files import read_json, write_text
+from sweeper.core.folder import TrialFolder
 from sweeper.core.outcome import Outcome
 from sweeper.core.settings import HUGGING_FACE
 from sweeper.core.spec import TrialSpec

@@ -8,7 +8,8 @@ from typing import Any
 
 import psutil
 
-from sweeper.core.folder import TrialFolder, read_json
+from sweeper.core.files import read_json
+from sweeper.core.folder import TrialFolder
 
 # Reading a rank's file and its size in /proc takes the parent some 50 microseconds, and the rank nothing.
 WATCH_SECONDS = 0.5

@@ -6,7 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from sweeper.core.folder import TrialFolder, read_json
+from sweeper.core.files import read_json
+from sweeper.core.folder import TrialFolder
 from sweeper.core.spec import TrialSpec
 from sweeper.worker.ending import end_when_told, end_with_the_study
 from sweeper.worker.failures import failure

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from sweeper.core.folder import read_json, write_json
+from sweeper.core.files import read_json, write_json
 from sweeper.worker.building import can_recompute, function_named
 from sweeper.worker.feed import NoTokens, batch_maker, loss_in, output_of
 from sweeper.worker.model_profile import fake_batch

@@ -16,7 +16,8 @@ from deepspeed.pipe import PipelineModule
 from torch import Tensor
 
 from sweeper.core.exported import Layout, exported_layout
-from sweeper.core.folder import BundleFolder, read_json
+from sweeper.core.files import read_json
+from sweeper.core.folder import BundleFolder
 from sweeper.places import extensions_dir
 from sweeper.worker.building import pipeline_engine, pipelined, whole
 from sweeper.worker.failures import UnsupportedHere

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
-from sweeper.core.folder import write_json
+from sweeper.core.files import write_json
 from sweeper.core.model_profile import TRACED_MODES, Activations, Extent, ModelProfile
 from sweeper.worker.building import function_named
 from sweeper.worker.feed import LossOf, MakeBatch, batch_maker, loss_of, mapped

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sweeper.core.folder import TrialFolder, write_json
+from sweeper.core.files import write_json
+from sweeper.core.folder import TrialFolder
 
 RESULT_SCHEMA = 1
 EXIT_NOT_MEASURED = 3  # tells the launcher to end the other ranks, which would wait for this one

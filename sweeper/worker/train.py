@@ -9,7 +9,8 @@ import deepspeed
 from deepspeed import comm as dist
 from deepspeed.accelerator import get_accelerator
 
-from sweeper.core.folder import TrialFolder, write_json
+from sweeper.core.files import write_json
+from sweeper.core.folder import TrialFolder
 from sweeper.core.spec import TrialSpec
 from sweeper.worker.batches import Batches
 from sweeper.worker.building import Training, build

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sweeper.core.folder import StudyFolder, write_json
+from sweeper.core.files import write_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed
 from tests.support import measured, run_sweeper, trial_of
 

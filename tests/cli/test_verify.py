@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from sweeper.core.files import write_json
 from sweeper.core.finalists import Contest, judge
-from sweeper.core.folder import StudyFolder, write_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed, OutOfMemory
 from sweeper.errors import GainGone
 from sweeper.run.verify import Claim, conclusion, environment_changes

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from sweeper.callbacks.following import Followed, make_callbacks
-from sweeper.core.folder import StudyFolder, write_json, write_text
+from sweeper.core.files import write_json, write_text
+from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, Stopped
 from sweeper.core.plan import plan
 from sweeper.report.build import build_report

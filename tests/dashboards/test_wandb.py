@@ -44,7 +44,8 @@ def records(folder):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     from sweeper.callbacks.following import Followed, make_callbacks
-    from sweeper.core.folder import StudyFolder, write_text
+    from sweeper.core.files import write_text
+    from sweeper.core.folder import StudyFolder
     from sweeper.core.plan import plan
     from sweeper.report.build import build_report
     from tests.dashboards.conftest import TRIALS, Recorded, options_of

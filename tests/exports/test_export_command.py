@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from sweeper.core.export_formats import FORMATS
-from sweeper.core.folder import StudyFolder, write_json, write_text
+from sweeper.core.files import write_json, write_text
+from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed
 from sweeper.core.standing import standing
 from sweeper.errors import NothingMeasured, UsageError

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sweeper.core.folder import StudyFolder, read_json
+from sweeper.core.files import read_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.framework_arguments import lightning_arguments
 from sweeper.core.spec import TrialSpec
 from sweeper.places import extensions_dir

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from sweeper import cli
-from sweeper.core.folder import StudyFolder, read_json
+from sweeper.core.files import read_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.machine import Machine
 from sweeper.hydra_edge import schema
 from sweeper.run import attempt

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from sweeper.core.folder import TrialFolder, read_json
+from sweeper.core.files import read_json
+from sweeper.core.folder import TrialFolder
 from sweeper.core.outcome import Crashed, Measured, OutOfMemory, TimedOut
 from sweeper.core.plan import plan
 from sweeper.places import extensions_dir

@@ -11,7 +11,8 @@ import torch
 
 from sweeper.best import prepare
 from sweeper.core.exported import exported_layout, exported_settings
-from sweeper.core.folder import StudyFolder, read_json, write_json
+from sweeper.core.files import read_json, write_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Measured, reason_of
 from sweeper.core.plan import plan
 from sweeper.core.standing import standing

@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from sweeper.core.equivalence import best_trial, loss_differences
-from sweeper.core.folder import StudyFolder, read_json
+from sweeper.core.files import read_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Measured, measurement_of
 from tests.support import ROOT, run_sweeper
 

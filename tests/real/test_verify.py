@@ -5,8 +5,9 @@ import json
 import pytest
 
 from sweeper.core.contest_record import read_contest
+from sweeper.core.files import write_json
 from sweeper.core.finalists import Contest
-from sweeper.core.folder import StudyFolder, write_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Measured, reason_of
 from sweeper.core.plan import plan
 from sweeper.run.finalists import measure_again, run_contest

@@ -6,7 +6,8 @@ import yaml
 
 from sweeper.callbacks.following import Followed, make_callbacks
 from sweeper.callbacks.records import study_ended, trial_ended
-from sweeper.core.folder import StudyFolder, write_json
+from sweeper.core.files import write_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Infeasible, OutOfMemory, Stopped
 from sweeper.core.plan import plan
 from sweeper.errors import UsageError

@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from sweeper.core.contest_record import write_contest
+from sweeper.core.files import write_json, write_text
 from sweeper.core.finalists import Contest, judge
-from sweeper.core.folder import StudyFolder, write_json, write_text
+from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed, OutOfMemory, Stopped
 from sweeper.core.ratios import ratio_of_separate
 from sweeper.errors import NothingMeasured, UsageError

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from sweeper.core.contest_record import read_contest, recorded_rounds, write_contest
+from sweeper.core.files import write_json
 from sweeper.core.finalists import (
     Contest,
     finalists_of,
@@ -14,7 +15,7 @@ from sweeper.core.finalists import (
     play,
     throughput_ratio,
 )
-from sweeper.core.folder import StudyFolder, write_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed, Measured, OutOfMemory, Stopped
 from sweeper.core.ratios import is_above_zero, ratio_of, t_quantile
 from sweeper.report.finalists import finalist_rows, finalists_verdict

@@ -1,6 +1,7 @@
 import json
 
-from sweeper.core.folder import StudyFolder, read_json, write_json
+from sweeper.core.files import read_json, write_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.prediction import Prediction
 from tests.support import measured, trial_of
 

@@ -3,7 +3,8 @@ import os
 
 import pytest
 
-from sweeper.core.folder import StudyFolder, write_json, write_text
+from sweeper.core.files import write_json, write_text
+from sweeper.core.folder import StudyFolder
 from sweeper.core.objective import Objective
 from sweeper.core.outcome import Crashed, Infeasible, Stopped
 from sweeper.core.space import Choice, SearchSpace

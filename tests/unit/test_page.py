@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sweeper.core.folder import write_json
+from sweeper.core.files import write_json
 from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, measurement_of
 from sweeper.core.quantities import format_bytes, format_rate
 from sweeper.core.standing import standing

@@ -8,8 +8,9 @@ import yaml
 
 from sweeper.core.contest_record import write_contest
 from sweeper.core.exported import exported_layout
+from sweeper.core.files import write_json
 from sweeper.core.finalists import Contest, judge
-from sweeper.core.folder import StudyFolder, write_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.objective import Objective
 from sweeper.core.outcome import Crashed, Infeasible, Measured, OutOfMemory, Stopped
 from sweeper.core.pareto import pareto_front

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 import sweeper
-from sweeper.core.folder import StudyFolder, write_json
+from sweeper.core.files import write_json
+from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, Stopped
 from sweeper.errors import UsageError
 from sweeper.report import columns_page, parquet

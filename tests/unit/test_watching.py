@@ -4,7 +4,8 @@ import os
 
 import psutil
 
-from sweeper.core.folder import TrialFolder, write_json
+from sweeper.core.files import write_json
+from sweeper.core.folder import TrialFolder
 from sweeper.run.watching import WATCH_SECONDS, Watch
 from sweeper.worker.progress import Progress
 

@@ -18,7 +18,8 @@ from deepspeed.accelerator import get_accelerator
 from deepspeed.runtime.tensor_parallel.init_utils import load_ds_config
 
 from sweeper.core.exported import layout_of_spec
-from sweeper.core.folder import TrialFolder, write_json
+from sweeper.core.files import write_json
+from sweeper.core.folder import TrialFolder
 from sweeper.core.script import placeholders, words
 from sweeper.core.spec import TrialSpec
 from sweeper.worker.building import recompute
