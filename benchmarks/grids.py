@@ -45,11 +45,6 @@ class Grid:
         return "." not in name or acts(self.settings(point), name)
 
     @property
-    def baseline(self) -> Point:
-        """The first value of each parameter."""
-        return {name: domain.points()[0] for name, domain in self.space.parameters.items()}  # type: ignore[index]
-
-    @property
     def csv(self) -> Path:
         return PUBLISHED / f"grid-{self.name}.csv"
 

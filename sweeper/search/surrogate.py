@@ -23,6 +23,9 @@ _FACTORS = (0.4, 0.7, 1.4, 2.5)
 # Prior of a column's decay for one step, and how far (in logarithms) it may be off.
 _DECAY, _DECAY_SPREAD = 0.3, 1.2
 _NOISE_SPREAD = 0.7
+# Deviations from what all others say, beyond which a value is doubted, and how often that is asked.
+_DOUBTFUL = 3.0
+_DOUBTS = 3
 
 
 class Surrogate:
@@ -46,11 +49,14 @@ class Surrogate:
         self._y = (values - self._mean) / self._scale
         self._noise = variances / self._scale**2
         self._own = self._distances(rows, rows)
+        self._doubt_what_stands_alone()
         n = len(rows)
         if n < _ALWAYS_FITTED or n > 1.1 * self._fitted_for:
             some = np.unique(np.linspace(0, n - 1, min(n, _MAX_FITTED_TO)).astype(int))
             self._improve(some)
             self._fitted_for = n
+            self._noise = variances / self._scale**2
+            self._doubt_what_stands_alone()
         self._factor = np.linalg.cholesky(self._covariance(self._own, self._noise))
         self._weights = np.linalg.solve(self._factor.T, np.linalg.solve(self._factor, self._y))
 
@@ -61,6 +67,20 @@ class Surrogate:
         explained = np.linalg.solve(self._factor, cross.T)
         variance = np.maximum(1.0 - (explained**2).sum(axis=0), 1e-9)
         return self._mean + self._scale * mean, self._scale * np.sqrt(variance)
+
+    def _doubt_what_stands_alone(self) -> None:
+        """A value that all others contradict (a machine that was busy) is given their distance as noise.
+
+        The others' prediction of each, without it: Rasmussen and Williams, equations 5.10 to 5.12.
+        """
+        for _ in range(_DOUBTS):
+            inverse = np.linalg.inv(self._covariance(self._own, self._noise))
+            precision = np.diag(inverse)
+            distance = (inverse @ self._y) / precision
+            doubtful = np.abs(distance) * np.sqrt(precision) > _DOUBTFUL
+            if not doubtful.any():
+                return
+            self._noise = np.where(doubtful, self._noise + distance**2, self._noise)
 
     def _kernel(self, distances: Array) -> Array:
         single = np.exp(-self._decays[:, None, None] * distances)

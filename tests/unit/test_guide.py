@@ -66,6 +66,29 @@ def test_it_says_when_nothing_that_is_left_is_likely_to_be_better():
     assert max(map(speed, seen)) >= 0.99 * BEST
 
 
+def test_it_does_not_end_before_it_has_seen_what_is_one_step_from_the_best():
+    for seed in range(3):
+        guide, seen = searched(seed, SPACE.size)
+        assert "one step from the best" in guide.why_nothing_is_left
+        best = max(seen, key=speed)
+        beside = [p for p in neighbours(best, SPACE) if dict(p) not in seen]
+        assert [] == beside
+
+
+def test_a_result_that_a_busy_machine_spoiled_does_not_hide_its_neighbours():
+    best = max(SPACE.points(), key=speed)
+    beside = next(iter(neighbours(best, SPACE)))
+    points = [p for p in list(SPACE.points())[::3] if p != best]
+    rows = [*points, beside]
+    values = [math.log(speed(p)) for p in points] + [math.log(speed(beside) / 15)]
+    encoding = Encoding(SPACE)
+    surrogate = Surrogate(len(encoding.columns), encoding.distances)
+    known = np.array([encoding.row(p) for p in rows])
+    surrogate.fit(known, np.array(values), np.full(len(rows), 1e-4))
+    (mean,), _ = surrogate.predict(np.array([encoding.row(best)]))
+    assert math.exp(mean) > 0.8 * BEST
+
+
 def test_what_cannot_be_run_is_never_chosen_and_what_may_not_comes_last():
     def likelihood(point):
         return {"fp16": 0.0, "bf16": 0.2}.get(point["precision"], 1.0)
