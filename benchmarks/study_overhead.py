@@ -1,27 +1,32 @@
 """What a study itself costs: ask, plan, record and tell, while its trials grow to a thousand.
 
 The trials are answered at once from a formula; everything else is what a study does, with Optuna's
-journal and trial folders on disk. ``python -m benchmarks.study_overhead [TRIALS]``
+journal and trial folders on disk. Then a short real study: what passes between the end of one trial's
+processes and the start of the next one's, with the Hydra job that each trial is.
+``python -m benchmarks.study_overhead [TRIALS]``
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
 from benchmarks.grids import MACHINE
-from benchmarks.setting import publish
+from benchmarks.setting import ROOT, publish
 from sweeper.core.files import write_json
 from sweeper.core.folder import StudyFolder
 from sweeper.core.measurement import Measurement
@@ -47,6 +52,10 @@ EXPRESSIONS = [
     "checkpointing.every_nth_block=choice(0,1,2)",
     "zero.reduce_bucket_size=tag(log,int(interval(1000000,500000000)))",
     "zero.sub_group_size=tag(log,int(interval(1000000,1000000000)))",
+]
+REAL_STUDY = [
+    *(sys.executable, "-m", "sweeper", "+model=gpt2-nano", "hydra/sweeper=optuna"),
+    *("measure=quick", "hydra.sweeper.n_trials=12", "hydra.sweeper.finalists=0"),
 ]
 WINDOW = 100  # trials over which the cost is a median
 
@@ -112,8 +121,23 @@ def _composer() -> Iterator[Composer]:
         yield Composer(hydra.config_loader, master, fixed)
 
 
+def between_real_trials() -> tuple[list[float], dict[str, Any]]:
+    """Milliseconds, and the environment."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = StudyFolder(Path(temporary) / "study")
+        subprocess.run([*REAL_STUDY, f"hydra.sweep.dir={folder.path}"], cwd=ROOT, check=True)
+        trials = sorted(
+            (t for t in folder.read_trials() if t.wall_seconds), key=lambda t: t.started_at
+        )
+    gaps = [
+        1e3 * (after.started_at - before.started_at - before.wall_seconds)
+        for before, after in itertools.pairwise(trials)
+    ]
+    return gaps, dict(trials[0].environment)
+
+
 def main(trials: int) -> None:
-    """Runs the study, prints the cost of a trial as it grows, writes study_overhead.json."""
+    """Runs both, prints the cost of a trial as it grows, writes study_overhead.json."""
     space = options_first(read(EXPRESSIONS, {}).space)
     baseline = {
         name: (domain.points() or ("5000000",))[0] for name, domain in space.parameters.items()
@@ -155,7 +179,10 @@ def main(trials: int) -> None:
     }
     for finished, milliseconds in windows.items():
         print(f"{finished:>6} trials: {milliseconds:.1f} ms a trial")
-    path = publish("study_overhead", {"milliseconds_by_trials": windows}, {})
+    gaps, environment = between_real_trials()
+    print(f"between two trials of a real study: {statistics.median(gaps):.0f} ms")
+    document = {"milliseconds_by_trials": windows, "milliseconds_between_real_trials": gaps}
+    path = publish("study_overhead", document, environment)
     print(json.dumps(str(path)))
 
 

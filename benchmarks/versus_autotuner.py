@@ -23,6 +23,7 @@ from sweeper.core.files import read_json
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Measured
 from sweeper.core.spec import TrialSpec
+from sweeper.places import extensions_dir
 from sweeper.run.launch import free_port, trial_environment
 from sweeper.run.launchers import deepspeed_command
 
@@ -87,6 +88,11 @@ class Bench:
         (programs / "pdsh").write_text("#!/bin/sh\nexit 0\n")
         (programs / "pdsh").chmod(0o755)
         shared = trial_environment(spec)
+        # Ours knows nothing of the model yet either; only what is compiled is there for both.
+        cache = folder / "cache"
+        cache.mkdir()
+        (cache / "torch_extensions").symlink_to(extensions_dir().parent)
+        self._ours = {"SWEEPER_CACHE_DIR": str(cache)}
         self.environment = {
             **shared,
             # Its loader would build ours anew: the paths of the compiler are another's.
@@ -141,7 +147,7 @@ class Bench:
             *(f"measure={effort}", *EFFORTS[effort]),
         ]
         command = [sys.executable, "-m", "sweeper", *arguments, f"hydra.sweep.dir={folder.path}"]
-        wall_seconds = self._run(command, {}, folder.path.name)
+        wall_seconds = self._run(command, self._ours, folder.path.name)
         trials = [
             {
                 "point": dict(trial.point),
