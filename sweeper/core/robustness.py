@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweeper.core.equivalence import loss_differences
 from sweeper.core.outcome import Infeasible, Unsupported, kind_of, measurement_of
 from sweeper.core.quantities import format_bytes
 from sweeper.core.space import Point, SearchSpace
@@ -70,10 +71,13 @@ def robustness(
     ``is_forbidden`` takes a parameter and its value: whether a rule keeps the winner from it.
     """
     found, missing, refused = [], 0, 0
+    differences = loss_differences(trials)
     for parameter, value in one_step_away(winner.point, steps):
         trial = _there(winner, trials, parameter, value)
         if trial is not None and not isinstance(trial.outcome, Infeasible | Unsupported):
-            found.append(_neighbour(winner, trial, parameter, value))
+            difference = differences.get(trial.number)
+            differs = difference is not None and difference.trains_differently
+            found.append(_neighbour(winner, trial, parameter, value, differs))
         elif trial is not None or is_forbidden(parameter, value):
             refused += 1
         else:
@@ -166,14 +170,14 @@ def _there(winner: Trial, trials: Sequence[Trial], parameter: str, value: str) -
     return max(shared, key=_rate, default=None)
 
 
-def _neighbour(winner: Trial, trial: Trial, parameter: str, value: str) -> Neighbour:
-    measured = measurement_of(trial.outcome) is not None
+def _neighbour(winner: Trial, trial: Trial, parameter: str, value: str, differs: bool) -> Neighbour:
+    measured = measurement_of(trial.outcome) is not None and not differs
     return Neighbour(
         parameter=parameter,
         value=value,
         trial=trial.number,
         times_the_winner=_rate(trial) / _rate(winner) if measured else None,
-        failure=None if measured else kind_of(trial.outcome),
+        failure=None if measured else "trains differently" if differs else kind_of(trial.outcome),
     )
 
 

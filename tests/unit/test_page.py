@@ -264,6 +264,17 @@ def test_what_was_no_slower_by_itself_is_not_said_to_trade_speed():
     assert "The best trial with `offload.optimizer` that is otherwise near the winner, [2]" in text
 
 
+def test_who_trains_differently_is_not_the_best_with_an_option():
+    other = measured(900.0, losses=(6.2, 5.0, 4.0, 3.0))
+    trials = [at(0, measured(90.0)), at(1, measured(100.0), **{"zero.stage": 1})]
+    text = why_of([*trials, at(2, other, **OFFLOAD)])
+    assert (
+        "With `offload.optimizer` only trial [2](trials/0002/) was measured near the winner, which "
+        "trains differently." in text
+    )
+    assert "`offload.optimizer` trades" not in text
+
+
 def test_a_row_of_who_trains_differently_says_so():
     other = measured(900.0, losses=(6.2, 5.0, 4.0, 3.0))
     text = why_of([at(0, measured(100.0)), at(1, other, **{"zero.stage": 1})])

@@ -61,6 +61,13 @@ def test_a_neighbour_that_was_stopped_counts_with_what_its_first_steps_showed():
     assert (pytest.approx(0.5), None) == (found.times_the_winner, found.failure)
 
 
+def test_a_neighbour_that_trains_differently_is_not_told_as_a_faster_one():
+    first = trial_of(0, measured(100))
+    other = at(1, measured(9000, losses=(6.2, 5.0, 4.0, 3.0)), micro="2", zero="stage1")
+    (found,) = around(first, other).neighbours
+    assert (None, "trains differently") == (found.times_the_winner, found.failure)
+
+
 def test_a_neighbour_that_the_plan_forbids_is_none():
     refused = Infeasible(rule="a-rule", reason="not here")
     found = around(at(1, refused, micro="8", zero="stage1"))

@@ -85,36 +85,42 @@ def _savers(facts: StudyFacts, best: Trial, found: Sequence[Alternative]) -> Ite
         for name, neutral in _SAVERS.items()
         if facts.knobs.value(best, name) == neutral
     }
+    slow = []
     for name, others in off.items():
-        if others and _is_kept_out(others):
-            yield Paragraph(text=tuple(_kept_out(name, others)))
-    slow = [name for name, others in off.items() if others and not _is_kept_out(others)]
+        if said := tuple(_kept_out(name, others, facts)):
+            yield Paragraph(text=said)
+        elif others:
+            slow.append(name)
     yield from _not_needed(facts, best, slow)
 
 
-def _is_kept_out(others: Sequence[Alternative]) -> bool:
-    """By a rule, or though it was no slower by itself: that it costs speed is then not why."""
-    by_itself = [a.nearest if not a.also else a.elsewhere for a in others]
-    return all(a.forbidden for a in others) or any(
-        p is not None and p.times >= 1 for p in by_itself
-    )
-
-
-def _kept_out(name: str, others: Sequence[Alternative]) -> Iterator[Any]:
-    if all(a.forbidden for a in others):
+def _kept_out(name: str, others: Sequence[Alternative], facts: StudyFacts) -> Iterator[Any]:
+    """A rule, or that it was faster in nothing that can win; nothing where it only costs speed."""
+    pairs = [a.nearest for a in others if a.nearest is not None]
+    able = [p for p in pairs if not facts.differs(p.trial)]
+    by_itself = [p for a in others if (p := a.elsewhere if a.also else a.nearest) is not None]
+    if others and all(a.forbidden for a in others):
         yield from say(
             "{} is not allowed beside the winner's other options: {}. ",
             Code(name),
             others[0].forbidden,
         )
-    measured = [a.nearest for a in others if a.nearest is not None]
-    if measured:
-        pair = max(measured, key=lambda p: p.times)
+    elif not any(p.times >= 1 for p in by_itself):
+        return
+    if able:
+        pair = max(able, key=lambda p: p.times)
         yield from say(
-            "The best trial with {} that is otherwise near the winner, {}, reached {} of the winner's tokens/s.",
+            "The best trial with {} that is otherwise near the winner, {}, reached {} of the winner's "
+            "tokens/s.",
             Code(name),
             trial_link(pair.trial),
             with_doubt(pair),
+        )
+    elif pairs:
+        yield from say(
+            "With {} only trial {} was measured near the winner, which trains differently.",
+            Code(name),
+            trial_link(pairs[0].trial),
         )
 
 
