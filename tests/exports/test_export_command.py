@@ -70,7 +70,7 @@ def test_best_has_every_format_and_a_readme_that_says_how_it_was_measured(tmp_pa
     for part in (
         "device a CPU, torch 2.13.0, deepspeed 0.19.8",
         "DS_ACCELERATOR=cpu python -m sweeper.worker spec.json",
-        "a micro-batch of 2, accumulated over 2 micro-step(s)",
+        "a micro-batch of 2, accumulated over 2 micro-steps",
         "./launch.sh your_script.py --deepspeed ds_config.hf.json $(cat hf_args.txt)",
         "per_device_train_batch_size=2",
         "accelerate launch --config_file accelerate.yaml",
