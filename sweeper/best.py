@@ -3,7 +3,7 @@
     from sweeper.best import prepare
     engine = prepare("results/<study>/best", model)
 
-``best/launch.sh train.py`` starts the script as the trial was started.
+``best/launch.sh your_script.py`` starts the script as the trial was started.
 """
 
 from sweeper.worker.exported import prepare

@@ -12,9 +12,10 @@ import yaml
 
 from sweeper.core.contest_record import write_contest
 from sweeper.core.files import write_json, write_text
-from sweeper.core.finalists import Contest, Round, judge
+from sweeper.core.finalists import Contest, judge
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed, Infeasible, Measured, Outcome, OutOfMemory, Stopped
+from sweeper.core.rounds import Round
 from sweeper.core.trial import Trial
 from tests.support import CONFIG, ds_config_of, measured, trial_of
 

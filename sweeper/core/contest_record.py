@@ -8,14 +8,11 @@ from sweeper.core.files import read_json, write_json
 from sweeper.core.finalists import (
     Contest,
     FinalistsResult,
-    Round,
     complete_rounds,
     judge,
-    median_tokens_per_second,
-    peak_bytes,
-    throughput_ratio,
 )
 from sweeper.core.folder import RoundsFolder
+from sweeper.core.rounds import Round, peak_bytes, throughput_ratio
 
 SUMMARY_SCHEMA = 1
 
@@ -61,7 +58,8 @@ def _entrant(number: int, result: FinalistsResult) -> dict[str, Any]:
     return {
         "trial": number,
         "rounds": sum(number in found for found in result.rounds),
-        "tokens_per_second": median_tokens_per_second(result.rounds, number),
+        "tokens_per_second": result.tokens_per_second(number),
+        "spread": result.spread(number),
         "peak_bytes": peak_bytes(result.rounds, number),
         "times_the_winner": ratio.to_json() if ratio and number != result.winner else None,
         "failed": result.failed.get(number),

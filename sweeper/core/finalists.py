@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from sweeper.core.equivalence import ranking
 from sweeper.core.objective import THROUGHPUT, Objective
 from sweeper.core.outcome import Measured, Outcome, kind_of, reason_of
-from sweeper.core.ratios import Ratio, is_above_zero, ratio_of
+from sweeper.core.ratios import Ratio, is_above_zero
+from sweeper.core.rounds import (
+    Round,
+    log_differences,
+    log_rates,
+    mean_tokens_per_second,
+    measurements,
+    peak_bytes,
+    spread_of_rounds,
+    throughput_ratio,
+)
 from sweeper.core.trial import Trial
 
 # Of a hundred contests so many may name a winner that is not the fastest.
@@ -20,8 +29,6 @@ WRONG_WINNERS = 0.05
 # configuration's peak differs by a percent or two.
 SAME_MEMORY = 0.05
 
-# By trial number, what became of each that took part.
-Round: TypeAlias = Mapping[int, Outcome]
 Measure: TypeAlias = Callable[[int, int], Outcome]
 
 
@@ -63,6 +70,19 @@ class FinalistsResult:
     gain: Ratio | None
     lead: Ratio | None
     stop_reason: str
+
+    @property
+    def taken_for_memory(self) -> bool:
+        """Whether a tie was decided by it: else the winner is ahead by a difference that is no proof."""
+        return not _same_memory(self.rounds, (self.winner or 0, *self.tied_with))
+
+    def tokens_per_second(self, number: int) -> float | None:
+        """The mean of its rounds, beside the winner's: over another's it is their printed ratio."""
+        return mean_tokens_per_second(self.rounds, number, self.winner)
+
+    def spread(self, number: int) -> float | None:
+        """From round to round, as a share of it."""
+        return spread_of_rounds(self.rounds, number)
 
 
 def finalists_of(
@@ -151,36 +171,6 @@ def judge(contest: Contest, rounds: Sequence[Round]) -> FinalistsResult:
     )
 
 
-def throughput_ratio(rounds: Sequence[Round], one: int | None, other: int | None) -> Ratio | None:
-    """``one``'s throughput over ``other``'s, from the rounds in which both were measured."""
-    if one is None or other is None:
-        return None
-    return ratio_of(_differences(rounds, one, other))
-
-
-def measurements(rounds: Sequence[Round], number: int) -> Iterator[Measured]:
-    """Those of one trial, round by round."""
-    for found in rounds:
-        outcome = found.get(number)
-        if isinstance(outcome, Measured):
-            yield outcome
-
-
-def median_tokens_per_second(rounds: Sequence[Round], number: int) -> float | None:
-    """Over the steps of all rounds together."""
-    rates = [
-        m.measurement.tokens_per_step / seconds
-        for m in measurements(rounds, number)
-        for seconds in m.measurement.step_seconds
-    ]
-    return statistics.median(rates) if rates else None
-
-
-def peak_bytes(rounds: Sequence[Round], number: int) -> int | None:
-    """The largest of all rounds."""
-    return max((m.measurement.peak_bytes for m in measurements(rounds, number)), default=None)
-
-
 def _failed(contest: Contest, rounds: Sequence[Round]) -> dict[int, str]:
     """A configuration that fails once in a while must not win."""
     return {
@@ -205,7 +195,7 @@ def _behind(contest: Contest, rounds: Sequence[Round]) -> set[int]:
     return {
         n
         for n in able
-        if n != leader and is_above_zero(_differences(rounds, leader, n), error=contest.error)
+        if n != leader and is_above_zero(log_differences(rounds, leader, n), error=contest.error)
     }
 
 
@@ -225,19 +215,13 @@ def _reference(contest: Contest, rounds: Sequence[Round]) -> int | None:
 def _score(rounds: Sequence[Round], number: int, reference: int | None) -> float:
     """Mean log throughput; against the reference's, for those who sat rounds out."""
     if reference is not None:
-        return statistics.fmean(_differences(rounds, number, reference))
-    rates = (m.measurement.tokens_per_second for m in measurements(rounds, number))
-    return statistics.fmean(math.log(rate) for rate in rates)
+        return statistics.fmean(log_differences(rounds, number, reference))
+    return statistics.fmean(log_rates(rounds, number))
 
 
-def _differences(rounds: Sequence[Round], one: int, other: int) -> list[float]:
-    """Of log throughput, for each round in which both were measured."""
-    pairs = ((found.get(one), found.get(other)) for found in rounds)
-    return [
-        math.log(a.measurement.tokens_per_second / b.measurement.tokens_per_second)
-        for a, b in pairs
-        if isinstance(a, Measured) and isinstance(b, Measured)
-    ]
+def _same_memory(rounds: Sequence[Round], numbers: Sequence[int]) -> bool:
+    peaks = [peak_bytes(rounds, n) or 0 for n in numbers]
+    return max(peaks) <= min(peaks) * (1 + SAME_MEMORY)
 
 
 def _frugal(tied: Sequence[int], contest: Contest, rounds: Sequence[Round]) -> int | None:

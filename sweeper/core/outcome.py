@@ -111,6 +111,20 @@ def name_of_kind(cls: type[Outcome]) -> str:
     return _NAMES[cls]
 
 
+def became(outcome: Outcome) -> str:
+    """What a trial did, in a sentence: ``"ran out of memory"``."""
+    return {
+        Measured: "was measured",
+        Stopped: "was stopped early",
+        OutOfMemory: "ran out of memory",
+        Infeasible: "was ruled out",
+        Unsupported: "is not supported here",
+        Diverged: "diverged",
+        TimedOut: "timed out",
+        Crashed: "crashed",
+    }[type(outcome)]
+
+
 def reason_of(outcome: Outcome) -> str:
     """Why a trial was not measured; empty where it was."""
     return "" if isinstance(outcome, Measured) else outcome.reason

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweeper.core.equivalence import loss_differences
 from sweeper.core.outcome import Infeasible, Unsupported, kind_of, measurement_of
 from sweeper.core.quantities import format_bytes
 from sweeper.core.space import Point, SearchSpace
@@ -43,10 +44,14 @@ def longest_sequence(document: Any) -> LongestSequence | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Robustness:
-    """``head_room`` is the part of the memory limit that is left, None where no limit is known."""
+    """``head_room`` is the part of the memory limit that is left, None where no limit is known.
+
+    Of the neighbours that are no trial ``not_allowed`` could not be one, ``not_measured`` could.
+    """
 
     neighbours: tuple[Neighbour, ...]
     not_measured: int
+    not_allowed: int
     head_room: float | None
     longest: LongestSequence | None
 
@@ -59,18 +64,28 @@ def robustness(
     peak_bytes: int | None,
     limit_bytes: int | None,
     longest: LongestSequence | None = None,
+    is_forbidden: Callable[[str, str], bool] = lambda _parameter, _value: False,
 ) -> Robustness:
-    """``steps``: each parameter's values, from ``steps_of`` or as study.yaml lists them."""
-    found, missing = [], 0
+    """``steps``: each parameter's values, from ``steps_of`` or as study.yaml lists them.
+
+    ``is_forbidden`` takes a parameter and its value: whether a rule keeps the winner from it.
+    """
+    found, missing, refused = [], 0, 0
+    differences = loss_differences(trials)
     for parameter, value in one_step_away(winner.point, steps):
         trial = _there(winner, trials, parameter, value)
-        if trial is None:
+        if trial is not None and not isinstance(trial.outcome, Infeasible | Unsupported):
+            difference = differences.get(trial.number)
+            differs = difference is not None and difference.trains_differently
+            found.append(_neighbour(winner, trial, parameter, value, differs))
+        elif trial is not None or is_forbidden(parameter, value):
+            refused += 1
+        else:
             missing += 1
-        elif not isinstance(trial.outcome, Infeasible | Unsupported):
-            found.append(_neighbour(winner, trial, parameter, value))
     return Robustness(
         neighbours=tuple(found),
         not_measured=missing,
+        not_allowed=refused,
         head_room=1 - peak_bytes / limit_bytes if peak_bytes and limit_bytes else None,
         longest=longest,
     )
@@ -113,9 +128,8 @@ def in_words(found: Robustness) -> str:
 
 
 def _neighbours_in_words(found: Robustness) -> str:
-    missing = f"{found.not_measured} more were not tried" if found.not_measured else ""
-    if not found.neighbours:
-        return f"Of its neighbours, one step away in one option, {missing or 'there is none'}."
+    missing = _counted(found.not_measured, "{} possible and not tried")
+    refused = _counted(found.not_allowed, "{} not possible beside its other options")
     rates = sorted(n.times_the_winner for n in found.neighbours if n.times_the_winner is not None)
     failed = [n for n in found.neighbours if n.failure]
     said = []
@@ -125,9 +139,15 @@ def _neighbours_in_words(found: Robustness) -> str:
     if failed:
         listed = ", ".join(f"`{n.parameter}={n.value}` {n.failure}" for n in failed)
         said.append(f"{len(failed)} failed ({listed})")
-    if missing:
-        said.append(missing)
+    said += filter(None, (missing, refused))
+    if not said:
+        return "It has no neighbours, one step away in one option."
     return f"Of its neighbours, one step away in one option, {'; '.join(said)}."
+
+
+def _counted(number: int, said: str) -> str:
+    """Empty for none."""
+    return f"{number} {said.format('was' if number == 1 else 'were')}" if number else ""
 
 
 def _is_number(text: str) -> bool:
@@ -150,14 +170,14 @@ def _there(winner: Trial, trials: Sequence[Trial], parameter: str, value: str) -
     return max(shared, key=_rate, default=None)
 
 
-def _neighbour(winner: Trial, trial: Trial, parameter: str, value: str) -> Neighbour:
-    measured = measurement_of(trial.outcome) is not None
+def _neighbour(winner: Trial, trial: Trial, parameter: str, value: str, differs: bool) -> Neighbour:
+    measured = measurement_of(trial.outcome) is not None and not differs
     return Neighbour(
         parameter=parameter,
         value=value,
         trial=trial.number,
         times_the_winner=_rate(trial) / _rate(winner) if measured else None,
-        failure=None if measured else kind_of(trial.outcome),
+        failure=None if measured else "trains differently" if differs else kind_of(trial.outcome),
     )
 
 

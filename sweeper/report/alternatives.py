@@ -79,7 +79,7 @@ def _alternative(
         also=tuple(also),
         elsewhere=middle(pairs) if also and pairs else None,
         failed=closest if closest is not None and not _rate(closest) else None,
-        forbidden=_forbidden(name, value, winner, having, knobs),
+        forbidden=forbidden(name, value, winner, having, knobs),
     )
 
 
@@ -93,8 +93,11 @@ def _rate(trial: Trial) -> float:
     return m.tokens_per_second if m is not None else 0.0
 
 
-def _forbidden(name: str, value: str, winner: Trial, having: Sequence[Trial], knobs: Knobs) -> str:
-    """Which rule forbids it beside the winner's other settings; "" where none does, or nobody can tell."""
+def forbidden(name: str, value: str, winner: Trial, having: Sequence[Trial], knobs: Knobs) -> str:
+    """Which rule forbids it beside the winner's other settings; "" where none does, or nobody can tell.
+
+    ``having`` are the trials that have it.
+    """
     try:
         own = settings_from_flat(winner.settings)
         changed = with_values(own, _settings_of(name, value, having, knobs))

@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sweeper.core.contest_record import read_contest, write_contest
 from sweeper.core.files import read_json, write_text
-from sweeper.core.finalists import peak_bytes
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import measurement_of
 from sweeper.core.robustness import Robustness, longest_sequence, robustness
+from sweeper.core.rounds import peak_bytes
 from sweeper.core.standing import Standing
 from sweeper.errors import UsageError
+from sweeper.report.alternatives import forbidden
 from sweeper.report.bundle import write_bundle
 from sweeper.report.figures import draw_figures
 from sweeper.report.html import to_html
-from sweeper.report.knobs import knobs_of
+from sweeper.report.knobs import Knobs, knobs_of
 from sweeper.report.markdown import to_markdown
 from sweeper.report.notes import write_notes
 from sweeper.report.page import report_page
@@ -44,6 +46,8 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
     Raises UsageError where no trial has ended yet.
     """
     study, how = study_document(folder), how_it_stands(folder)
+    if (played := read_contest(folder.finalists)) is not None:
+        write_contest(folder.finalists, *played)
     trials = how.trials
     if not trials:
         raise UsageError(f"{folder.path}: no trial of this study has ended; nothing to report")
@@ -70,14 +74,15 @@ def _facts(
     """Of a folder that has its bundle; draws the figures."""
     shares = _importances(folder, study)
     predictions = folder.read_predictions()
+    knobs = knobs_of(how.trials, study.get("space", {}))
     return StudyFacts(
         title=str(study.get("study_name", folder.path.name)),
         place=str(folder.path),
         how=how,
         stop_reason=stop_reason,
-        knobs=knobs_of(how.trials, study.get("space", {})),
+        knobs=knobs,
         study=study,
-        robust=_robustness(folder, how, study),
+        robust=_robustness(folder, how, study, knobs),
         ruled_out=read_json(folder.ruled_out),
         script=read_json(folder.script),
         importances=shares,
@@ -97,21 +102,31 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def _robustness(folder: StudyFolder, how: Standing, study: Mapping[str, Any]) -> Robustness | None:
+def _robustness(
+    folder: StudyFolder, how: Standing, study: Mapping[str, Any], knobs: Knobs
+) -> Robustness | None:
     """Of a study's winner; a plain grid has no space that was written down."""
-    won = measurement_of(how.winner.outcome) if how.winner is not None else None
-    if how.winner is None or won is None or "space" not in study:
+    winner = how.winner
+    won = measurement_of(winner.outcome) if winner is not None else None
+    if winner is None or won is None or "space" not in study:
         return None
     peak = won.peak_bytes
     if how.finals is not None:
-        peak = peak_bytes(how.finals.rounds, how.winner.number) or peak
+        peak = peak_bytes(how.finals.rounds, winner.number) or peak
+
+    def is_forbidden(parameter: str, value: str) -> bool:
+        name = parameter.lstrip("+")
+        having = [t for t in how.trials if knobs.value(t, name) == value]
+        return bool(forbidden(name, value, winner, having, knobs))
+
     return robustness(
-        how.winner,
+        winner,
         how.trials,
         steps={n: v for n, v in study["space"].items() if isinstance(v, list)},
         peak_bytes=peak,
-        limit_bytes=how.winner.memory_limit_bytes or None,
+        limit_bytes=winner.memory_limit_bytes or None,
         longest=longest_sequence(read_json(folder.longest_sequence)),
+        is_forbidden=is_forbidden,
     )
 
 

@@ -30,7 +30,7 @@ from sweeper.core.framework_arguments import (
 from sweeper.core.standing import Standing
 from sweeper.core.trial import Trial
 from sweeper.errors import UsageError
-from sweeper.report.carried import not_in_the_json
+from sweeper.report.carried import not_found, not_in_the_json
 from sweeper.report.export_readme import Winner, export_readme
 from sweeper.report.launch_script import deepspeed_script, slurm_script, torchrun_script
 from sweeper.report.verdict import verdict
@@ -83,6 +83,7 @@ def export_files(
         title=folder.path.resolve().name,
         verdict=verdict(how),
         missing=not_in_the_json(winner.trial, place=target.name),
+        given=not_found(winner.config, how.trials),
     )
     return files
 

@@ -1,6 +1,9 @@
-"""What of a winner a ds_config.json cannot carry, in one sentence."""
+"""What of a winner a ds_config.json cannot carry, and what it carries that no study found: a sentence each."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sweeper.core.exported import EXPORTED
 from sweeper.core.trial import Trial
@@ -38,4 +41,34 @@ def not_in_the_json(trial: Trial, *, place: str = "best") -> str:
         f"The JSON alone does not carry {', '.join(most)}{' and ' if most else ''}{last}: "
         f"`{place}/settings.yaml` does, applied by the two lines `from sweeper.best import prepare` "
         f'and `engine = prepare("{place}", model)`, started by `{place}/launch.sh`.'
+    )
+
+
+# Keys of a ds_config.json that say how the model learns, and the settings that they are from.
+_OF_THE_TRAINING = {
+    **{name: f"optimizer.{name}" for name in ("lr", "betas", "eps", "weight_decay")},
+    "gradient_clipping": "optimizer.gradient_clipping",
+}
+
+
+def not_found(config: Mapping[str, Any], trials: Sequence[Trial]) -> str:
+    """What of ``config`` the study was given and held; "" where there is nothing of the kind."""
+    own = config.get("optimizer", {}).get("params", {})
+    there = [
+        f"`{key}`"
+        for key, setting in _OF_THE_TRAINING.items()
+        if (key in own or key in config)
+        and len({str(t.settings.get(setting)) for t in trials}) == 1
+    ]
+    if not there:
+        return ""
+    *most, last = there
+    named = f"{', '.join(most)} and {last}" if most else last
+    of_a_script = trials[0].settings.get("script.path")
+    whose = (
+        "your script's own" if of_a_script else "what `optimizer.*` was set to, else its defaults"
+    )
+    return (
+        f"In the JSON {named} {'are no findings' if most else 'is no finding'} of the study: {whose}, the "
+        "same in every trial. Train with your own."
     )

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sweeper.core.finalists import measurements, median_tokens_per_second, peak_bytes
 from sweeper.core.folder import StudyFolder
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Measured, measurement_of
+from sweeper.core.rounds import measurements, peak_bytes
 from sweeper.core.standing import Standing
 from sweeper.core.trial import Trial
 from sweeper.errors import NothingMeasured, UsageError
@@ -64,7 +64,7 @@ class ComparedStudy:
     def best_rate(self, trial: Trial) -> float | None:
         """Tokens/s as they are known best: of the finals, else of the search."""
         finals, m = self.how.finals, measurement_of(trial.outcome)
-        again = median_tokens_per_second(finals.rounds, trial.number) if finals else None
+        again = finals.tokens_per_second(trial.number) if finals else None
         return again or (m.tokens_per_second if m is not None else None)
 
     def best_peak(self, trial: Trial) -> int | None:
@@ -102,9 +102,10 @@ def _study(place: str, label: str, asked: str) -> ComparedStudy:
     folder = StudyFolder(Path(place))
     how = how_it_stands(folder)
     if how.winner is None:
-        trials = f"none of its {len(how.trials)} trials" if how.trials else "no trial has ended"
+        num = len(how.trials)
+        trials = f"{num} trial{'' if num == 1 else 's'}" if num else "no trial has ended"
         raise NothingMeasured(
-            f"{asked}: nothing was measured in {place}, {trials}; type python -m sweeper report "
+            f"{asked}: nothing was measured in {place} ({trials}); type python -m sweeper report "
             f"{place} for what became of each"
         )
     return ComparedStudy(label=label, place=place, how=how, study=study_document(folder))

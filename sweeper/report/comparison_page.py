@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sweeper.core.files import write_text
-from sweeper.core.outcome import kind_of
+from sweeper.core.outcome import became, kind_of
 from sweeper.core.quantities import format_bytes, format_rate
 from sweeper.errors import UsageError
 from sweeper.report.compared_study import ComparedStudy, compared_studies
@@ -155,7 +155,7 @@ def gain(study: ComparedStudy) -> str:
         return str(finals.gain)
     ratio = times(study, winner, study, baseline)
     if ratio is None:
-        return f"not told, the baseline is {kind_of(baseline.outcome)}"
+        return f"not told, the baseline {became(baseline.outcome)}"
     return f"{ratio}, each of the two ran once"
 
 

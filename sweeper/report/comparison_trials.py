@@ -158,7 +158,7 @@ def _pair_row(pair: Pair, first: ComparedStudy, other: ComparedStudy) -> list[Ce
 def _rate(study: ComparedStudy, trial: Trial, pair: Pair) -> float:
     """What the ratio beside it is of."""
     if pair.times is not None and pair.times.interval is not None:
-        return study.best_rate(trial) or 0.0
+        return statistics.geometric_mean(study.rounds(trial))
     m = measurement_of(trial.outcome)
     return m.tokens_per_second if m is not None else 0.0
 

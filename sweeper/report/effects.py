@@ -8,10 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeper.core.finalists import FinalistsResult, throughput_ratio
+from sweeper.core.finalists import FinalistsResult
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Measured, measurement_of
 from sweeper.core.ratios import Ratio
+from sweeper.core.rounds import peak_bytes, throughput_ratio
 from sweeper.core.trial import Trial
 from sweeper.report.knobs import Knobs
 
@@ -20,6 +21,7 @@ from sweeper.report.knobs import Knobs
 class Compared:
     """``trial``'s tokens/s over ``other``'s; an ``interval`` of the finals, else a spread of their steps.
 
+    What is told of their memory is from where the ratio is from.
     ``estimate``: one of the two was stopped after a few steps.
     """
 
@@ -63,13 +65,16 @@ def compared(trial: Trial, other: Trial, finals: FinalistsResult | None) -> Comp
         return None
     ratio = throughput_ratio(finals.rounds, trial.number, other.number) if finals else None
     times = one.tokens_per_second / two.tokens_per_second
+    peaks = [m.peak_bytes for m in (one, two)]
+    if ratio is not None and finals is not None:
+        peaks = [peak_bytes(finals.rounds, t.number) or 0 for t in (trial, other)]
     return Compared(
         trial=trial.number,
         other=other.number,
         times=ratio.value if ratio else times,
         spread=times * math.hypot(_spread(one), _spread(two)),
         interval=ratio,
-        more_bytes=one.peak_bytes - two.peak_bytes,
+        more_bytes=peaks[0] - peaks[1],
         estimate=ratio is None
         and not (isinstance(trial.outcome, Measured) and isinstance(other.outcome, Measured)),
     )

@@ -26,8 +26,8 @@ def export(typed: str, *, name: str, to: str | None, force: bool) -> str:
     how = how_it_stands(folder)
     if how.winner is None:
         raise NothingMeasured(
-            f"export {typed}: this study has no winner, none of its {len(how.trials)} trials was "
-            f"measured; type python -m sweeper report {typed} for what became of each"
+            f"export {typed}: this study has no winner, nothing was measured (trials: "
+            f"{len(how.trials)}); type python -m sweeper report {typed} for what became of each"
         )
     winner = winner_of(folder, how.winner)
     refused = {f.name: why for f in formats if (why := refusal(f, winner.settings))}

@@ -32,9 +32,15 @@ def export_readme(
     title: str,
     verdict: str,
     missing: str,
+    given: str,
 ) -> str:
-    """``refused`` says of a format why not; ``missing`` what a bare ds_config.json cannot carry."""
-    parts = [f"# {title}: the fastest configuration", _measured(winner, verdict)]
+    """``refused`` says of a format why not; ``missing`` what a bare ds_config.json cannot carry.
+
+    ``given`` is what it carries that the study did not find.
+    """
+    parts = [f"# {title}: the configuration to use", _measured(winner, verdict)]
+    if given:
+        parts.append(given)
     for form in formats:
         section = _SECTIONS[form.name](winner, bundle)
         if form.name == "native":
@@ -54,16 +60,20 @@ def _measured(winner: Winner, verdict: str) -> str:
     seen = ", ".join(f"{name} {value}" for name, value in environment if value is not None)
     lines = [
         f"* {verdict}.",
-        f"* For {hardware['ranks']} {hardware['accelerator']} rank(s) and a global batch of "
+        f"* For {_counted(hardware['ranks'], hardware['accelerator'] + ' rank')} and a global batch of "
         f"{winner.trial.settings['workload.global_batch_size']}: a micro-batch of "
         f"{config['train_micro_batch_size_per_gpu']}, accumulated over "
-        f"{config['gradient_accumulation_steps']} micro-step(s).",
+        f"{_counted(config['gradient_accumulation_steps'], 'micro-step')}.",
         f"* Measured with {seen}.",
     ]
     if NVME_PATH in str(config.get("zero_optimization")):
         lines.append(f"* `nvme_path` is to be a folder of yours in the place of `{NVME_PATH}`.")
     lines.append(f"* Measured by trial {winner.trial.number}, with this command:")
     return "\n".join([*lines, "", "```sh", winner.command.rstrip(), "```"])
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _native(winner: Winner, bundle: BundleFolder) -> list[str]:
@@ -81,7 +91,7 @@ def _native(winner: Winner, bundle: BundleFolder) -> list[str]:
         f'engine = prepare("{bundle.path.name}", model)  # this folder',
         "```",
         "",
-        f"`./{bundle.launch.name} train.py ...` starts it as the trial was started. A script ends with "
+        f"`./{bundle.launch.name} your_script.py ...` starts it as the trial was started. A script ends with "
         "`torch.distributed.destroy_process_group()`: without it a rank may abort at its exit.",
         "",
     ]
@@ -121,7 +131,7 @@ def _with_its_script(winner: Winner, bundle: BundleFolder) -> list[str]:
 def _deepspeed(winner: Winner, bundle: BundleFolder) -> list[str]:
     binding = " Binding needs numactl." if winner.settings["launch"]["bind_cores"] else ""
     return [
-        f"`./{bundle.launch.name} train.py ...` in the place of `deepspeed train.py ...`, with the "
+        f"`./{bundle.launch.name} your_script.py ...` in the place of `deepspeed your_script.py ...`, with the "
         "ranks, the environment and the binding of the trial. Words before the script are the "
         f"launcher's: `--master_port=29501`, `--no_local_rank`.{binding}",
     ]
@@ -129,14 +139,14 @@ def _deepspeed(winner: Winner, bundle: BundleFolder) -> list[str]:
 
 def _torchrun(_: Winner, bundle: BundleFolder) -> list[str]:
     return [
-        f"`./{bundle.launch_torchrun.name} train.py ...` in the place of `torchrun train.py ...`, "
+        f"`./{bundle.launch_torchrun.name} your_script.py ...` in the place of `torchrun your_script.py ...`, "
         "with the ranks and the environment of the trial.",
     ]
 
 
 def _slurm(_: Winner, bundle: BundleFolder) -> list[str]:
     return [
-        f"`sbatch {bundle.launch_slurm.name} train.py ...`: one node of its own, torchrun under "
+        f"`sbatch {bundle.launch_slurm.name} your_script.py ...`: one node of its own, torchrun under "
         "`srun`. Partition, account and time are `sbatch`'s options.",
     ]
 
@@ -150,7 +160,7 @@ def _trainer(winner: Winner, bundle: BundleFolder) -> list[str]:
         "the script's command",
         "",
         "```sh",
-        f"./{bundle.launch.name} train.py --deepspeed {bundle.trainer_ds_config.name} "
+        f"./{bundle.launch.name} your_script.py --deepspeed {bundle.trainer_ds_config.name} "
         f"$(cat {bundle.trainer_arguments.name})",
         "```",
         "",
@@ -165,7 +175,7 @@ def _trainer(winner: Winner, bundle: BundleFolder) -> list[str]:
 def _accelerate(winner: Winner, bundle: BundleFolder) -> list[str]:
     micro = winner.config["train_micro_batch_size_per_gpu"]
     return [
-        f"`accelerate launch --config_file {bundle.accelerate.name} train.py ...`; it names "
+        f"`accelerate launch --config_file {bundle.accelerate.name} your_script.py ...`; it names "
         f"`{bundle.accelerate_ds_config.name}` by its path, so export again for another place "
         "(`--to`). The script is to have",
         "",

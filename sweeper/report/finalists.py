@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweeper.core.finalists import (
-    SAME_MEMORY,
-    FinalistsResult,
-    median_tokens_per_second,
-    peak_bytes,
-    throughput_ratio,
-)
+from sweeper.core.finalists import FinalistsResult
 from sweeper.core.quantities import format_bytes, format_rate
+from sweeper.core.rounds import peak_bytes, throughput_ratio
 from sweeper.core.trial import Trial
+from sweeper.report.rates import plus_minus, rate_in_the_search
 
 FINALISTS_HEAD = (
     "trial",
-    "tokens/s (median)",
-    "times the winner (95 %)",
+    "tokens/s (mean of its rounds)",
+    "times the winner's (95 %)",
     "rounds",
     "peak memory",
-    "search",
+    "tokens/s in the search",
 )
 
 
@@ -54,10 +50,9 @@ def _sentences(result: FinalistsResult) -> list[str]:
 
 
 def _chosen(result: FinalistsResult) -> str:
-    peaks = [peak_bytes(result.rounds, n) or 0 for n in (result.winner or 0, *result.tied_with)]
-    if max(peaks) <= min(peaks) * (1 + SAME_MEMORY):
-        return f"Their memory is the same; trial {result.winner} was the fastest by a hair."
-    return f"Trial {result.winner} is taken, for its memory."
+    if result.taken_for_memory:
+        return f"Trial {result.winner} is taken, for its memory."
+    return f"Their memory is the same; trial {result.winner} was the fastest by a hair."
 
 
 def _gain(result: FinalistsResult) -> str:
@@ -78,22 +73,28 @@ def _ranked(result: FinalistsResult) -> list[int]:
             n in result.failed,
             n != result.winner,
             n not in first,
-            -(median_tokens_per_second(result.rounds, n) or 0.0),
+            -(result.tokens_per_second(n) or 0.0),
         ),
     )
 
 
 def _row(number: int, result: FinalistsResult, searched: Trial | None) -> tuple[str, ...]:
-    rate, peak = median_tokens_per_second(result.rounds, number), peak_bytes(result.rounds, number)
+    peak = peak_bytes(result.rounds, number)
     ratio = throughput_ratio(result.rounds, number, result.winner)
     relative = "1" if number == result.winner else str(ratio or "")
-    rounds = sum(number in found for found in result.rounds)
-    before = median_tokens_per_second([{number: searched.outcome}], number) if searched else None
     return (
         f"{number} (baseline)" if number == result.baseline else str(number),
-        format_rate(rate) if rate else "",
+        rate_of_the_rounds(result, number),
         result.failed.get(number, relative),
-        str(rounds),
+        str(sum(number in found for found in result.rounds)),
         format_bytes(peak) if peak else "",
-        format_rate(before) if before else "",
+        rate_in_the_search(searched) if searched is not None else "",
     )
+
+
+def rate_of_the_rounds(result: FinalistsResult, number: int) -> str:
+    """With the spread from round to round; empty where it was never measured."""
+    rate, spread = result.tokens_per_second(number), result.spread(number)
+    if rate is None:
+        return ""
+    return format_rate(rate) if spread is None else plus_minus(rate, rate * spread)

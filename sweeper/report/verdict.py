@@ -3,45 +3,94 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, TypeAlias
 
-from sweeper.core.finalists import FinalistsResult, median_tokens_per_second, peak_bytes
+from sweeper.core.finalists import SAME_MEMORY, FinalistsResult
 from sweeper.core.measurement import Measurement
-from sweeper.core.outcome import Measured, kind_of, measurement_of
+from sweeper.core.outcome import Measured, became, measurement_of
 from sweeper.core.quantities import format_bytes, format_rate
+from sweeper.core.rounds import peak_bytes
 from sweeper.core.standing import Standing
 from sweeper.core.trial import Trial
+
+Gained: TypeAlias = Literal["nothing", "unknown", "unclear", "shared", "clearly"]
 
 
 def verdict(how: Standing) -> str:
     """The winner and its gain over the baseline (trial 0), in one sentence."""
     if how.winner is None:
-        return f"none of {len(how.trials)} trials was measured"
+        num = len(how.trials)
+        return (
+            "the only trial was not measured" if num == 1 else f"none of {num} trials was measured"
+        )
+    finals = _deciding(how)
+    return _of_the_search(how) if finals is None else _of_the_finals(how, finals)
+
+
+def gained(how: Standing) -> Gained:
+    """What the winner is beside the baseline; ``shared`` is a gain that another trial has as well."""
+    best, finals = how.winner, _deciding(how)
+    if best is None or best.number == how.trials[0].number:
+        return "nothing"
+    if finals is None:
+        return _gained_in_the_search(how, best)
+    if finals.baseline in finals.tied_with or (finals.gain and finals.gain.low <= 1.0):
+        return "unclear"
+    if finals.tied_with:
+        return "shared"
+    return "clearly" if finals.gain else "unknown"
+
+
+def _gained_in_the_search(how: Standing, best: Trial) -> Gained:
+    won, theirs = measurement_of(best.outcome), measurement_of(how.trials[0].outcome)
+    if won is None or theirs is None or not isinstance(how.trials[0].outcome, Measured):
+        return "unknown"
+    ratio, doubt = gain_of_the_search(won, theirs)
+    faster = ratio - 1 > doubt
+    saved = won.peak_bytes * (1 + SAME_MEMORY) < theirs.peak_bytes
+    # Who reaches the floor at all may take more memory than who does not.
+    reached = how.objective.shortfall(won) <= 0 < how.objective.shortfall(theirs)
+    clear = {"memory": saved or reached, "pareto": saved or faster}
+    return "clearly" if clear.get(how.objective.kind, faster) else "unclear"
+
+
+def _deciding(how: Standing) -> FinalistsResult | None:
+    """The finals, where it is they that made the winner."""
     finals = how.finals
-    if finals is not None and finals.winner == how.winner.number and finals.rounds:
-        return _of_the_finals(how, finals)
-    return _of_the_search(how)
+    if finals is None or how.winner is None or finals.winner != how.winner.number:
+        return None
+    return finals if finals.rounds else None
 
 
 def _of_the_finals(how: Standing, finals: FinalistsResult) -> str:
-    assert how.winner is not None
-    number = how.winner.number
+    assert finals.winner is not None
+    number = finals.winner
     speed = _speed(
-        median_tokens_per_second(finals.rounds, number) or 0.0,
-        peak_bytes(finals.rounds, number) or 0,
-        how,
+        finals.tokens_per_second(number) or 0.0, peak_bytes(finals.rounds, number) or 0, how
     )
     if number == finals.baseline:
-        return f"your own options (trial {number}) are not clearly beaten by any finalist: {speed}"
+        if finals.tied_with:
+            said = f"no clear gain over your own options (trial {number}), which are"
+            return f"{said} {_tie(how, finals)}: {speed}"
+        best_word = "the cheapest" if how.objective.kind == "cost" else "the fastest"
+        return f"your own options (trial {number}) are {best_word}: {speed}"
+    said = f"is {_tie(how, finals)}" if finals.tied_with else _superlative(how)
+    unclear = "no clear gain over your own options; " if gained(how) == "unclear" else ""
     gain = f"; {finals.gain} times the baseline's tokens/s (95 % interval)" if finals.gain else ""
-    return f"trial {number} {_superlative(how)}: {speed}{gain}{_tie(finals)}"
+    return f"{unclear}trial {number} {said}: {speed}{gain}"
 
 
-def _tie(finals: FinalistsResult) -> str:
-    """The finals call nobody a winner whose lead is not beyond doubt."""
+def _tie(how: Standing, finals: FinalistsResult) -> str:
+    """The finals call nobody the fastest whose lead is not beyond doubt."""
     others = [f"trial {n}" for n in finals.tied_with if n != finals.baseline]
     if finals.baseline in finals.tied_with:
-        others.append("the baseline itself")
-    return f"; not beyond doubt: a tie with {' and '.join(others)}" if others else ""
+        others.append("the baseline")
+    *most, last = others
+    named = f"{', '.join(most)} and {last}" if most else last
+    alike = "as cheap as" if how.objective.kind == "cost" else "as fast as"
+    whose = "their" if finals.winner == finals.baseline else "its"
+    why = f"taken for {whose} memory" if finals.taken_for_memory else "by a hair the first"
+    return f"{alike} {named} (a tie), and {why}"
 
 
 def _of_the_search(how: Standing) -> str:
@@ -52,24 +101,37 @@ def _of_the_search(how: Standing) -> str:
     if best.number == baseline.number:
         others = len([t for t in how.trials if isinstance(t.outcome, Measured)]) - 1
         if not others:
-            return f"the baseline is the only trial that was measured: {speed}"
+            return f"the baseline is the only trial that was measured to its end: {speed}"
         best_word = "the fastest" if _by_speed(how) else "the best"
         return f"your own options (trial 0) were {best_word} of {others + 1} measured: {speed}"
     if not isinstance(baseline.outcome, Measured):
-        why = kind_of(baseline.outcome)
-        return f"trial {best.number} {_superlative(how)}: {speed}; the baseline (trial 0) is {why}"
+        why = became(baseline.outcome)
+        return f"trial {best.number} {_superlative(how)}: {speed}; the baseline (trial 0) {why}"
     theirs = _measurement(baseline)
     gain, uncertainty = gain_of_the_search(won, theirs)
-    within = "; that is within the noise of the two" if 0 <= gain - 1 <= uncertainty else ""
+    said = f"trial {best.number} {_superlative(how)}"
+    if gained(how) == "unclear":
+        said = f"no clear gain over your own options; trial {best.number} {_comparative(how)}"
     return (
-        f"trial {best.number} {_superlative(how)}: {speed}, {gain:.2f} (±{uncertainty:.2f}) times "
+        f"{said}: {speed}, {gain:.2f} (± {uncertainty:.2f}) times "
         f"the baseline's {format_rate(theirs.tokens_per_second)} tokens/s"
-        f"{_memory_saved(how, won, theirs)}{within}"
+        f"{_memory_saved(how, won, theirs)}"
     )
 
 
 def _by_speed(how: Standing) -> bool:
     return how.objective.kind in ("throughput", "time_to_target")
+
+
+def _comparative(how: Standing) -> str:
+    """Of a difference that is none."""
+    match how.objective.kind:
+        case "memory":
+            return "needs less memory by no more than the same options differ from run to run"
+        case "cost":
+            return "was cheaper within the noise of the two"
+        case _:
+            return "was faster within the noise of the two"
 
 
 def _superlative(how: Standing) -> str:
@@ -99,7 +161,7 @@ def _speed(tokens_per_second: float, peak: int, how: Standing) -> str:
         if objective.price_per_device_hour and how.winner is not None:
             ranks = int(how.winner.settings["hardware.ranks"])
             cost = hours * ranks * objective.price_per_device_hour
-            parts.append(f"and cost {cost:.3g} on {ranks} ranks")
+            parts.append(f"and cost {cost:.3g} on {ranks} rank{'s' if ranks != 1 else ''}")
     return ", ".join(parts)
 
 

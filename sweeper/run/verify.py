@@ -7,10 +7,11 @@ from pathlib import Path
 
 from sweeper.core.contest_record import read_contest
 from sweeper.core.equivalence import best_trial
-from sweeper.core.finalists import Contest, FinalistsResult, throughput_ratio
+from sweeper.core.finalists import Contest, FinalistsResult
 from sweeper.core.folder import RoundsFolder, StudyFolder
 from sweeper.core.outcome import Measured, kind_of, reason_of
 from sweeper.core.quantities import format_rate
+from sweeper.core.rounds import throughput_ratio
 from sweeper.core.trial import Trial
 from sweeper.errors import GainGone, UsageError
 from sweeper.run.finalists import measure_again, read_spec, run_contest

@@ -42,7 +42,8 @@ def next_steps(
 
 
 def _somebody_won(folder: StudyFolder) -> Iterator[Step]:
-    yield "use", f"{folder.bundle.launch} train.py  (more ways: {folder.bundle.readme})"
+    launch = shlex.join([str(folder.bundle.launch), "your_script.py"])
+    yield "use", f"{launch}  (more ways: {folder.bundle.readme})"
     yield "later", _typed("verify", str(folder.path))
 
 

@@ -44,7 +44,7 @@ def test_a_comparison_is_written_where_it_is_asked_for_and_nowhere_else(here):
         (("one", "nowhere"), 2, "there is no study in nowhere (no trials/)"),
         (("one", "empty"), 2, "there is no study in empty (no trials/)"),
         (("one", "./one"), 2, "./one is the same study as one; name each once"),
-        (("one", "failed"), 3, "nothing was measured in failed, none of its 1 trials"),
+        (("one", "failed"), 3, "nothing was measured in failed (1 trial)"),
         (("one", "other", "--output", "c.pdf"), 2, "ends in .md or .html is wanted"),
         (("one", "other", "--output"), 2, "expected one argument"),
         (("one", "--output", "c.md"), 2, "--output goes with two studies or more"),

@@ -23,8 +23,8 @@ _NUMBER = r"~?[\d.,]+"
 _TOO_BUSY = (
     "the gain is gone, what is left is not told from noise",
     "the baseline itself (trial 0) won this study",
-    "the baseline (trial 0) is the fastest",
-    "the baseline itself",
+    "no clear gain over your own options",
+    "your own options (trial 0) are the fastest",
 )
 
 

@@ -70,8 +70,8 @@ def test_best_has_every_format_and_a_readme_that_says_how_it_was_measured(tmp_pa
     for part in (
         "device a CPU, torch 2.13.0, deepspeed 0.19.8",
         "DS_ACCELERATOR=cpu python -m sweeper.worker spec.json",
-        "a micro-batch of 2, accumulated over 2 micro-step(s)",
-        "./launch.sh train.py --deepspeed ds_config.hf.json $(cat hf_args.txt)",
+        "a micro-batch of 2, accumulated over 2 micro-steps",
+        "./launch.sh your_script.py --deepspeed ds_config.hf.json $(cat hf_args.txt)",
         "per_device_train_batch_size=2",
         "accelerate launch --config_file accelerate.yaml",
         "DeepSpeedStrategy(config=",
@@ -156,7 +156,9 @@ def test_a_file_in_the_place_of_the_folder_stays(tmp_path, to, force):
 
 def test_a_study_without_a_measured_trial_has_nothing_to_export(tmp_path):
     folder = study_of(tmp_path, Crashed(reason="a rank died", evidence="", exit_code=1))
-    with pytest.raises(NothingMeasured, match="none of its 1 trials was measured; type python -m"):
+    with pytest.raises(
+        NothingMeasured, match=r"nothing was measured \(trials: 1\); type python -m"
+    ):
         exported(folder)
     assert ["trials"] == [path.name for path in folder.path.iterdir()]
 
@@ -184,7 +186,7 @@ def test_the_command_writes_what_it_says(tmp_path):
         (("study", "--format", "hff"), 2, "--format hff: allowed are native", "--format hf"),
         (("study", "--fromat=hf"), 2, "--fromat=hf", "results/<study> --format hf"),
         (("study", "--to"), 2, "--to: expected one argument", "results/<study> --format hf"),
-        (("study",), 3, "none of its 1 trials was measured", "type python -m sweeper report study"),
+        (("study",), 3, "nothing was measured (trials: 1)", "type python -m sweeper report study"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, arguments, code, said, hint):

@@ -85,7 +85,10 @@ def test_every_picture_is_a_png_and_an_svg_with_words(drawn_all):
     ("name", "said"),
     [
         ("throughput_memory", "trial 6 with 7,006 tokens/s at 2.00 GiB"),
-        ("finalists", "trial 6 (winner): 7,000 to 7,002 tokens/s in 3 rounds, 6.9"),
+        (
+            "finalists",
+            "trial 6 (winner): 7,000 to 7,002 tokens/s in 3 rounds, 7,001 in the mean, 6.9",
+        ),
         ("best_so_far", "begins with 1,000 tokens/s in trial 0 and reaches its last, 7,006"),
         ("parallel_coordinates", "trial 6, has zero.stage 0, batch.micro_size 4"),
         ("throughput_stage_micro_batch", "at most 7,006 tokens/s, with ZeRO 0 and a micro-batch"),
@@ -96,6 +99,25 @@ def test_every_picture_is_a_png_and_an_svg_with_words(drawn_all):
 )
 def test_the_words_have_the_main_numbers(drawn_all, name, said):
     assert said in drawn_all[name].alt
+
+
+def test_who_trains_differently_and_who_was_stopped_are_not_on_the_front(tmp_path):
+    other = measured(9000.0, losses=(6.2, 5.0, 4.0, 3.0))
+    early = Stopped(measurement=measured(8500.0).measurement, reason="clearly beaten")
+    drawn = draw(tmp_path, [*SEVERAL, trial_of(9, other), trial_of(10, early)])
+    alt, svg = drawn["throughput_memory"].alt, drawn["throughput_memory"].svg.read_text()
+    front = alt.partition("The Pareto front of those measured to the end")[2]
+    assert "trial 6 with" in front
+    assert not re.search(r"trial (9|10) with", front)
+    assert "Crossed out, since it trains differently: 1 trial." in alt
+    assert "trains differently: cannot win" in svg
+    assert "stopped early: an estimate" in svg
+    assert "Without 1 trial that trains differently." in drawn["throughput_stage_micro_batch"].alt
+    assert "at most 8,500" in drawn["throughput_stage_micro_batch"].alt
+
+
+def test_without_one_that_trains_differently_there_is_no_mark_for_it(drawn_all):
+    assert "trains differently" not in drawn_all["throughput_memory"].svg.read_text()
 
 
 def test_the_same_facts_give_the_same_bytes(drawn_all, tmp_path):

@@ -6,19 +6,19 @@ from dataclasses import replace
 import pytest
 
 from sweeper.core.contest_record import read_contest, recorded_rounds, write_contest
-from sweeper.core.files import write_json
+from sweeper.core.files import read_json, write_json
 from sweeper.core.finalists import (
     Contest,
     finalists_of,
     judge,
-    median_tokens_per_second,
     play,
-    throughput_ratio,
 )
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed, Measured, OutOfMemory, Stopped
 from sweeper.core.ratios import is_above_zero, ratio_of, t_quantile
+from sweeper.core.rounds import mean_tokens_per_second, throughput_ratio
 from sweeper.report.finalists import finalist_rows, finalists_verdict
+from sweeper.report.rates import plus_minus
 from tests.support import measured, trial_of
 
 GIB = 2**30
@@ -254,9 +254,38 @@ def test_rounds_are_joined_by_trial_number_whatever_their_order():
     assert (result.winner, result.gain, result.lead) == (again.winner, again.gain, again.lead)
 
 
-def test_the_number_of_a_finalist_is_the_median_of_the_steps_of_all_rounds():
-    rounds = [{1: timed([0.256, 0.128])}, {1: timed([0.512])}, {2: timed([0.001])}]
-    assert 1000 == median_tokens_per_second(rounds, 1)
+def test_the_number_of_a_finalist_is_the_geometric_mean_of_the_medians_of_its_rounds():
+    rounds = [{1: timed([0.256, 0.256, 9.0])}, {1: timed([0.064] * 3)}, {2: timed([0.001])}]
+    assert pytest.approx(2000) == mean_tokens_per_second(rounds, 1, None)
+    assert mean_tokens_per_second(rounds, 3, None) is None
+
+
+def test_one_rate_over_another_is_the_printed_ratio_also_of_who_sat_rounds_out():
+    machine = FakeMachine({0: 0.0, 1: 0.5, 2: 0.5, 3: 0.1}, 1, process=0.002, drift=0.3)
+    result = play(contest(1, 2, 3), machine)
+    assert {3} == {n for n in (1, 2, 3) if n not in result.rounds[-1]}
+    won = result.tokens_per_second(result.winner)
+    assert pytest.approx(result.gain.value, rel=1e-12) == won / result.tokens_per_second(0)
+    behind = throughput_ratio(result.rounds, 3, result.winner)
+    assert pytest.approx(behind.value, rel=1e-12) == result.tokens_per_second(3) / won
+
+
+def test_the_summary_and_the_table_have_the_same_rate(tmp_path):
+    folder = StudyFolder(tmp_path).finalists
+    result = play(contest(1, 2), recording(folder, FakeMachine({0: 0.0, 1: 0.5, 2: 0.2}, 1)))
+    write_contest(folder, contest(1, 2), result)
+    told = {t["trial"]: t for t in read_json(folder.summary)["trials"]}
+    for row in finalist_rows(result, []):
+        number = int(row[0].split()[0])
+        rate, spread = told[number]["tokens_per_second"], told[number]["spread"]
+        assert plus_minus(rate, rate * spread) == row[1]
+
+
+def test_the_search_of_a_finalist_that_was_stopped_is_told_with_its_few_steps():
+    result = play(contest(1, 2), FakeMachine({0: 0.0, 1: 0.5, 2: 0.2}, 1, process=0.001))
+    stopped = Stopped(measurement=measured(2900).measurement, reason="clearly beaten")
+    rows = finalist_rows(result, [trial_of(2, stopped)])
+    assert "2,900 (3 steps)" == rows[1][-1]
 
 
 def test_only_rounds_that_both_ran_tell_their_ratio():
@@ -313,7 +342,7 @@ def test_the_report_names_the_winner_its_lead_and_its_gain():
     assert f"{result.gain} times the baseline's (95 % interval)" in text
     rows = text.splitlines()[1:]
     assert rows[0].startswith("1 | ")
-    assert rows[0].endswith(" | 1 | 3 | 1.00 GiB | 1,234")
+    assert rows[0].endswith(" | 1 | 3 | 1.00 GiB | 1,234 ± 12")
     assert rows[2].startswith("0 (baseline) | ")
 
 

@@ -133,7 +133,7 @@ def test_the_picture_has_every_trial_with_a_number_and_says_which_won(tmp_path):
 def test_nothing_measured_has_a_note_and_no_picture(tmp_path):
     how = standing([trial_of(0, OUTCOMES[1])])
     assert {} == plots(how)
-    assert "none of 1 trials was measured" in study_note(how, StudyFolder(tmp_path))
+    assert "the only trial was not measured" in study_note(how, StudyFolder(tmp_path))
 
 
 def test_optuna_and_its_dashboard_read_the_same_constraint(tmp_path):

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from sweeper.core.files import write_json
-from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, measurement_of
+from sweeper.core.objective import Objective
+from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, Stopped, measurement_of
 from sweeper.core.quantities import format_bytes, format_rate
 from sweeper.core.standing import standing
 from sweeper.report.alternatives import alternatives
@@ -31,8 +32,11 @@ from sweeper.report.page.blocks import (
     plain,
     say,
 )
+from sweeper.report.page.facts import StudyFacts
+from sweeper.report.page.not_chosen import not_chosen
+from sweeper.report.page.pictures import explorer_data
 from tests.recorded import SPACE, at, crowd, recorded, small, small_rounds
-from tests.support import measured, trial_of
+from tests.support import ROOT, measured, trial_of
 
 GIB = 2**30
 EVIL = "</script><b onload=x>|[a](javascript:1)`*_\u2028'\""
@@ -181,10 +185,145 @@ def test_failures_are_grouped_whatever_number_is_in_the_reason(folder):
     text = folder.report.read_text()
     row = next(line for line in text.splitlines() if line.startswith("| out-of-memory |"))
     assert "| [5](trials/0005/), [6](trials/0006/) |" in row
+    assert "| needs 20 to 24 GiB |" in row
     assert "host memory ran out during warm-up" in row
     assert row.endswith("trial [2](trials/0002/) (`batch.micro_size`: 8 → 4) |")
     assert "| rule `optimizer-offload-needs-zero` |" in text
     assert "ValueError: no" in text  # the end of the evidence
+
+
+def failing_with(tmp_path, *reasons):
+    """The row of crashes of a study with these reasons."""
+    crashed = [at(n, Crashed(reason=r, evidence="", exit_code=n)) for n, r in enumerate(reasons, 1)]
+    folder = recorded(tmp_path / "s", [at(0, measured()), *crashed], study_name="s", space=SPACE)
+    build_report(folder)
+    rows = folder.report.read_text().splitlines()
+    return next(line for line in rows if line.startswith("| crashed |"))
+
+
+def test_the_numbers_of_a_group_are_told_from_the_least_to_the_largest(tmp_path):
+    row = failing_with(tmp_path, "rank 1: needs 1,024 MiB", "rank 1: needs 20.5 MiB")
+    assert "| crashed | rank 1: needs 20.5 to 1,024 MiB | exit code 1, exit code 2 |" in row
+
+
+def test_a_number_in_a_name_is_no_range(tmp_path):
+    row = failing_with(tmp_path, "no file /x/a1", "no file /x/a2")
+    assert "| no file /x/a1 (trial 1; the others likewise) |" in row
+
+
+def test_a_failed_trial_is_told_in_english(folder):
+    text = folder.report.read_text()
+    assert "Trial [8](trials/0008/) crashed: rank 0 died." in text
+    assert "Trial [5](trials/0005/) ran out of memory: needs 20 GiB." in text
+
+
+def facts_of(trials, **more):
+    how = standing(trials, **more)
+    knobs = knobs_of(trials, SPACE)
+    return StudyFacts(title="s", place="s", how=how, stop_reason="x", knobs=knobs)
+
+
+def why_of(trials, **more):
+    facts = facts_of(trials, **more)
+    section = Section(name="w", title="Why", blocks=[*not_chosen(facts, facts.winner)])
+    return to_markdown(Page(title="t", subtitle=("s",), sections=(section,)), Path())
+
+
+OFFLOAD = {"zero.stage": 1, "offload.optimizer": "cpu"}
+
+
+def test_what_a_rule_keeps_out_is_not_said_to_trade_speed():
+    early = Stopped(measurement=measured(90.0).measurement, reason="clearly beaten")
+    text = why_of(
+        [
+            at(0, measured(100.0)),
+            at(1, measured(70.0), **{"zero.stage": 1}),
+            at(2, early, **OFFLOAD),
+        ]
+    )
+    reason, _, table = text.partition("Tokens/s and memory with every other value")
+    assert "`offload.optimizer` is not allowed beside the winner's other options" in reason
+    assert "reached 0.90 × (± 0.01, an estimate) of the winner's tokens/s." in reason
+    assert "`checkpointing.every_nth_block` trades speed for memory" in reason
+    assert "it gave 1.29 × (± 0.02, an estimate): trial [2](trials/0002/) against [1]" in table
+
+
+def test_what_was_no_slower_by_itself_is_not_said_to_trade_speed():
+    faster = at(2, measured(120.0), **OFFLOAD)
+    other = {"zero.stage": 1, "batch.micro_size": 2}
+    text = why_of(
+        [
+            at(0, measured(90.0)),
+            at(1, measured(100.0), **{"zero.stage": 1}),
+            faster,
+            at(3, measured(150.0), **other),
+        ]
+    )
+    assert "`offload.optimizer` trades" not in text
+    assert "`offload.optimizer` and" not in text
+    assert "The best trial with `offload.optimizer` that is otherwise near the winner, [2]" in text
+
+
+def test_who_trains_differently_is_not_the_best_with_an_option():
+    other = measured(900.0, losses=(6.2, 5.0, 4.0, 3.0))
+    trials = [at(0, measured(90.0)), at(1, measured(100.0), **{"zero.stage": 1})]
+    text = why_of([*trials, at(2, other, **OFFLOAD)])
+    assert (
+        "With `offload.optimizer` only trial [2](trials/0002/) was measured near the winner, which "
+        "trains differently." in text
+    )
+    assert "`offload.optimizer` trades" not in text
+
+
+def test_a_row_of_who_trains_differently_says_so():
+    other = measured(900.0, losses=(6.2, 5.0, 4.0, 3.0))
+    text = why_of([at(0, measured(100.0)), at(1, other, **{"zero.stage": 1})])
+    assert "9.00 × (± 0.13)" in text
+    assert "It trains differently and cannot win." in text
+
+
+def test_what_the_study_looked_for_is_said_where_the_table_tells_tokens():
+    trials = [
+        at(0, measured(100.0)),
+        at(1, measured(90.0, peak_bytes=2 * GIB), **{"zero.stage": 1}),
+    ]
+    least = Objective(kind="memory", target_tokens=1e9)
+    text = why_of(trials, objective=least)
+    assert "The study looked for the least memory." in text
+    assert "| 0.90 × (± 0.01) | +1.00 GiB |" in text
+    assert "memory is not short" not in text
+    assert "The study looked for" not in why_of(trials)
+
+
+def test_the_front_of_the_explorer_has_neither_estimates_nor_what_trains_differently():
+    early = Stopped(measurement=measured(300.0).measurement, reason="clearly beaten")
+    other = measured(900.0, losses=(6.2, 5.0, 4.0, 3.0))
+    trials = [at(0, measured(100.0)), at(1, other, **{"zero.stage": 1})]
+    trials += [at(2, early, **{"zero.stage": 2}), at(3, measured(200.0), **{"zero.stage": 3})]
+    data = explorer_data(facts_of(trials))
+    assert [3] == data["front"]
+    assert [False, True, False, False] == [t["differs"] for t in data["trials"]]
+    assert ["100 ± 0.99", "300 (3 steps)", "200 ± 2"] == [
+        data["trials"][n]["rate"] for n in (0, 2, 3)
+    ]
+    assert format_bytes(data["limit_bytes"]) == data["limit"]
+
+
+def test_memory_in_why_is_that_of_the_finals_where_the_ratio_is(folder):
+    row = next(
+        line
+        for line in folder.report.read_text().splitlines()
+        if line.startswith("| `zero.stage` | 0 | 1 |")
+    )
+    assert "| +2.00 GiB |" in row  # 3 and 1 GiB there, 3 and 2 GiB in the search
+
+
+def test_the_parts_of_a_step_are_said_to_be_no_measure_of_the_gain(folder):
+    text = folder.report.read_text()
+    assert "so these sums need not have the ratio of the gain." in text
+    real = (ROOT / "tests" / "golden" / "gpt2-nano.report.md").read_text()
+    assert "need not have the ratio of the gain (1.35 × here, 2.16 × there)." in real
+    assert "Each changed option by itself; in the search, where each ran once, but for the" in text
 
 
 @pytest.mark.parametrize(
@@ -199,20 +338,20 @@ def test_a_study_without_a_number_says_what_to_do_next(tmp_path, trials, said):
     folder = recorded(tmp_path / "s", trials, study_name="none", space=SPACE)
     build_report(folder)
     answer = folder.report.read_text().partition("## What failed")[0]
-    assert "None of 1 trials was measured." in answer
+    assert "The only trial was not measured." in answer
     assert said in answer
-    assert "None of 1 trials was measured." in folder.report_html.read_text()
+    assert "The only trial was not measured." in folder.report_html.read_text()
 
 
 def test_the_six_questions_are_answered_by_the_report_alone(folder):
     text = folder.report.read_text()
     for answer in (
         "| `zero.stage` | **1** | 0 |",  # what do I use
-        "best/launch.sh train.py",
+        "best/launch.sh your_script.py",
         "| Gain over the baseline | **2.50 ×** | 95 % interval",  # how much faster
         "| How sure | **a clear lead** |",  # how sure is that
         "| Memory left | **13.00 GiB** | 81% of the limit of 16.00 GiB a rank |",
-        "| `offload.optimizer` | none | cpu | 0.36 × (± 0.01) |",  # why is offload not used
+        "| `offload.optimizer` | none | cpu | 0.36 × (± 0.01, an estimate) |",  # why is offload not used
         "`offload.optimizer` and `checkpointing.every_nth_block` trade speed for memory",
         "4 trials of 9 gave no number.",  # what failed
     ):
@@ -268,13 +407,14 @@ def test_html_markdown_and_csv_have_the_same_numbers(tmp_path):
         rate = format_rate(line.tokens_per_second_median) if known else ""
         peak = format_bytes(line.peak_host_resident_bytes) if known else ""
         for row in (rows[number], cells.rows[number]):
-            assert (rate, peak) == (row[3].split(" ± ")[0], row[6])
+            assert (rate, peak) == (re.split(r" ± | \(", row[3])[0], row[6])
             assert str(line["batch.micro_size"]) == row[11]
         if known:
             assert (
                 pytest.approx(line.tokens_per_second_median, rel=1e-12)
                 == points[number]["tokens_per_second"]
             )
+            assert (rows[number][3], peak) == (points[number]["rate"], points[number]["peak"])
             assert line.peak_host_resident_bytes == points[number]["peak_bytes"]
         else:
             assert points[number]["tokens_per_second"] is None

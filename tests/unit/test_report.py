@@ -12,11 +12,17 @@ from sweeper.core.files import write_json
 from sweeper.core.finalists import Contest, judge
 from sweeper.core.folder import StudyFolder
 from sweeper.core.objective import Objective
-from sweeper.core.outcome import Crashed, Infeasible, Measured, OutOfMemory, Stopped
+from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, Stopped
 from sweeper.core.pareto import pareto_front
 from sweeper.core.standing import standing
 from sweeper.errors import UsageError
 from sweeper.report.build import build_report
+from sweeper.report.carried import not_found
+from sweeper.report.knobs import knobs_of
+from sweeper.report.page.answer import answer
+from sweeper.report.page.blocks import Copyable, plain
+from sweeper.report.page.facts import StudyFacts
+from sweeper.report.page.key_facts import key_facts
 from sweeper.report.verdict import verdict
 from sweeper.run.launch import STEADY_ALLOCATOR
 from tests.support import ds_config_of, measured, trial_of
@@ -104,10 +110,36 @@ def test_a_folder_without_a_trial_is_one_line(tmp_path):
         build_report(study_of(tmp_path, []))
 
 
-def test_a_gain_within_the_noise_is_called_that():
+def callout_of(tmp_path, how):
+    """The tone of the report's first sentence, and the sentence."""
+    facts = StudyFacts(
+        title="s", place="a b/s", how=how, stop_reason="x", knobs=knobs_of(how.trials, {})
+    )
+    first = answer(facts).blocks[0]
+    return first.tone, plain(first.text)
+
+
+def test_a_gain_within_the_noise_is_no_clear_one(tmp_path):
     close = [trial_of(0, measured(100.0, spread=0.1)), trial_of(1, measured(103.0, spread=0.1))]
-    assert "within the noise" in verdict(standing(close))
-    assert "within the noise" not in verdict(standing(TRIALS))
+    tone, said = callout_of(tmp_path, standing(close))
+    assert "No clear gain over your own options; trial 1 was faster within the noise" in said
+    assert "caution" == tone
+    assert ("good", True) == (
+        (found := callout_of(tmp_path, standing(TRIALS)))[0],
+        "Trial 1 is the fastest" in found[1],
+    )
+
+
+def test_the_least_memory_is_a_gain_only_where_it_is_less_by_more_than_runs_differ():
+    trials = [
+        trial_of(0, measured(1000.0, peak_bytes=4 * 2**30)),
+        trial_of(1, measured(1100.0, peak_bytes=int(3.9 * 2**30))),
+    ]
+    said = verdict(standing(trials, objective("memory")))
+    assert "no clear gain over your own options; trial 1 needs less memory by no more than" in said
+    saved = [trials[0], trial_of(1, measured(1000.0, peak_bytes=2**30))]
+    assert "no clear gain" not in verdict(standing(saved, objective("memory")))
+    assert "no clear gain" not in verdict(standing(saved[::1], objective("pareto")))
 
 
 def test_a_baseline_that_wins_is_called_the_fastest():
@@ -117,7 +149,7 @@ def test_a_baseline_that_wins_is_called_the_fastest():
 
 def test_a_baseline_that_was_not_measured_gives_no_gain():
     trials = [trial_of(0, Infeasible(rule="r", reason="no")), *TRIALS[1:]]
-    assert "the baseline (trial 0) is infeasible" in verdict(standing(trials))
+    assert "the baseline (trial 0) was ruled out" in verdict(standing(trials))
 
 
 def objective(kind, **more):
@@ -137,7 +169,7 @@ def test_the_verdict_says_what_the_study_was_after():
     assert "trial 2 is the fastest of the Pareto front" in fast
     cost = verdict(standing(trials, objective("cost", price_per_device_hour=2.0)))
     assert "trial 2 is the cheapest" in cost
-    assert "1e+09 tokens take 139 h, and cost 278 on 1 ranks" in cost
+    assert "1e+09 tokens take 139 h, and cost 278 on 1 rank," in cost
 
 
 def test_the_verdict_is_that_of_the_finals_with_their_interval():
@@ -152,22 +184,97 @@ def test_the_verdict_is_that_of_the_finals_with_their_interval():
     said = verdict(how)
     assert "trial 2 is the fastest: 202 tokens/s" in said
     assert "times the baseline's tokens/s (95 % interval)" in said
-    assert "not beyond doubt" not in said
+    assert "tie" not in said
 
 
-def test_a_tie_of_the_finals_is_told_as_one():
-    contest = Contest(finalists=(1,), baseline=0)
+# Tokens/s by trial, and what each round adds: the same in sum, and nobody is always ahead.
+TIED = {0: 100.0, 1: 150.0, 2: 150.0}
+ADDED = {0: (0, 9, 4, 2, 7, 5), 1: (9, 0, 5, 4, 2, 7), 2: (4, 5, 9, 0, 7, 2.5)}
+GIB = 2**30
+
+
+def tied(*, rates=None, peaks, finalists=(1, 2), **how):
+    """A study whose finals could not tell those of the same rate apart."""
+    rates = rates or TIED
+    contest = Contest(finalists=finalists, baseline=0)
     rounds = [
-        {0: measured(100.0 + 9 * (n % 2)), 1: measured(104.0 - 9 * (n % 2))} for n in range(6)
+        {n: measured(rates[n] + ADDED[n][k], peak_bytes=peaks[n]) for n in contest.entrants}
+        for k in range(6)
     ]
-    trials = [trial_of(0, measured(100.0, peak_bytes=2**31)), trial_of(1, measured(104.0))]
-    result = judge(contest, [{n: with_peak(o, n) for n, o in r.items()} for r in rounds])
-    assert "a tie with the baseline itself" in verdict(standing(trials, finals=result))
+    trials = [trial_of(n, measured(rate, peak_bytes=peaks[n])) for n, rate in rates.items()]
+    return standing(trials, finals=judge(contest, rounds), **how)
 
 
-def with_peak(outcome, number):
-    peak = 2**31 if number == 0 else 2**30
-    return Measured(measurement=replace(outcome.measurement, peak_host_resident_bytes=peak))
+def test_a_tie_that_memory_decides_is_no_fastest(tmp_path):
+    tone, said = callout_of(tmp_path, tied(peaks={0: GIB, 1: 2 * GIB, 2: GIB}))
+    assert said.startswith("Trial 2 is as fast as trial 1 (a tie), and taken for its memory: 15")
+    assert "the fastest" not in said
+    assert "caution" == tone
+
+
+def test_a_tie_of_the_same_memory_is_ahead_by_a_hair(tmp_path):
+    _, said = callout_of(tmp_path, tied(peaks={0: GIB, 1: GIB, 2: GIB}))
+    assert "is as fast as trial 1 (a tie), and by a hair the first: 15" in said
+
+
+def test_a_tie_with_the_baseline_is_no_clear_gain(tmp_path):
+    rates = {0: 150.0, 1: 150.0, 2: 150.0}
+    how = tied(rates=rates, peaks={0: 3 * GIB, 1: 2 * GIB, 2: GIB})
+    tone, said = callout_of(tmp_path, how)
+    assert said.startswith(
+        "No clear gain over your own options; trial 2 is as fast as trial 1 and the baseline (a tie)"
+    )
+    assert "caution" == tone
+    tone, said = callout_of(tmp_path, tied(rates=rates, peaks={0: GIB, 1: 2 * GIB, 2: 2 * GIB}))
+    assert said.startswith(
+        "No clear gain over your own options (trial 0), which are as fast as trial 1 and trial 2 "
+        "(a tie), and taken for their memory"
+    )
+    assert "neutral" == tone
+
+
+@pytest.mark.parametrize(
+    ("kind", "alike"), [("cost", "as cheap as"), ("time_to_target", "as fast as")]
+)
+def test_a_tie_is_told_in_the_words_of_what_the_study_was_after(kind, alike):
+    wanted = objective(kind, price_per_device_hour=1.0)
+    how = tied(peaks={0: GIB, 1: 2 * GIB, 2: GIB}, objective=wanted)
+    assert f"trial 2 is {alike} trial 1 (a tie), and taken for its memory" in verdict(how)
+
+
+def test_the_rates_of_a_report_of_finals_have_the_ratio_that_it_prints(tmp_path):
+    how = tied(peaks={0: GIB, 1: 2 * GIB, 2: GIB})
+    facts = StudyFacts(
+        title="s", place="s", how=how, stop_reason="x", knobs=knobs_of(how.trials, {})
+    )
+    gain = facts.best_rate(how.winner) / facts.best_rate(how.trials[0])
+    assert pytest.approx(how.finals.gain.value, rel=1e-12) == gain
+    rate, gained, *_ = key_facts(facts, how.winner)
+    assert rate.value in verdict(how)
+    assert f"{8 * facts.best_rate(how.winner) / 256:.4g} samples/s" in rate.note
+    assert "the mean of its 6 rounds" in rate.note
+    assert f"{gain:.2f}" in gained.value
+
+
+def test_the_folder_of_the_command_that_verifies_is_quoted(tmp_path):
+    facts = StudyFacts(
+        title="s", place="a b/s", how=standing(TRIALS), stop_reason="x", knobs=knobs_of(TRIALS, {})
+    )
+    typed = [block.text for block in answer(facts).blocks if isinstance(block, Copyable)]
+    assert ["'a b/s/best/launch.sh' your_script.py", "python -m sweeper verify 'a b/s'"] == typed
+
+
+def test_what_the_study_was_given_is_called_no_finding(tmp_path):
+    folder = study_of(tmp_path, TRIALS)
+    build_report(folder)
+    said = (
+        "In the JSON `lr`, `betas`, `eps`, `weight_decay` and `gradient_clipping` are no findings"
+    )
+    assert said in folder.report.read_text()
+    assert said in folder.bundle.readme.read_text()
+    rates = [trial_of(n, measured(), **{"optimizer.lr": n + 1.0}) for n in range(2)]
+    assert "In the JSON `betas`" in not_found(ds_config_of(rates[0]), rates)
+    assert "" == not_found({"train_batch_size": 4}, TRIALS)
 
 
 def test_a_stopped_trial_is_in_the_ranking_with_its_estimate_and_no_failure(tmp_path):
@@ -175,8 +282,10 @@ def test_a_stopped_trial_is_in_the_ranking_with_its_estimate_and_no_failure(tmp_
     folder = study_of(tmp_path, [trial_of(0, measured(100.0)), trial_of(1, stopped)])
     build_report(folder)
     text = folder.report.read_text()
-    assert "[1](trials/0001/) | stopped early: beaten | 50 ± 0.5" in text
+    assert "[1](trials/0001/) | stopped early: beaten | 50 (3 steps) |" in text
     assert "What was not measured" not in text
+    assert "None failed: 1 measured to the end, 1 stopped early." in text
+    assert "2 trials: 1 measured to the end, 1 stopped early." in text
 
 
 def test_a_stopped_trial_that_wins_the_finals_is_the_answer(tmp_path):

@@ -61,10 +61,26 @@ def test_a_neighbour_that_was_stopped_counts_with_what_its_first_steps_showed():
     assert (pytest.approx(0.5), None) == (found.times_the_winner, found.failure)
 
 
+def test_a_neighbour_that_trains_differently_is_not_told_as_a_faster_one():
+    first = trial_of(0, measured(100))
+    other = at(1, measured(9000, losses=(6.2, 5.0, 4.0, 3.0)), micro="2", zero="stage1")
+    (found,) = around(first, other).neighbours
+    assert (None, "trains differently") == (found.times_the_winner, found.failure)
+
+
 def test_a_neighbour_that_the_plan_forbids_is_none():
     refused = Infeasible(rule="a-rule", reason="not here")
     found = around(at(1, refused, micro="8", zero="stage1"))
-    assert ((), 3) == (found.neighbours, found.not_measured)
+    assert ((), 3, 1) == (found.neighbours, found.not_measured, found.not_allowed)
+
+
+def test_a_neighbour_that_a_rule_forbids_is_none_that_was_not_tried():
+    found = around(is_forbidden=lambda parameter, value: (parameter, value) == ("zero", "stage0"))
+    assert (3, 1) == (found.not_measured, found.not_allowed)
+    assert (
+        "3 were possible and not tried; 1 was not possible beside its other options."
+        in in_words(found)
+    )
 
 
 def test_options_that_act_beside_the_other_value_alone_do_not_make_it_farther():
@@ -99,7 +115,7 @@ def test_it_is_said_in_sentences():
     )
     assert (
         "Of its neighbours, one step away in one option, 1 reached 0.90 times its throughput in the "
-        "search; 1 failed (`batch.micro_size=8` out-of-memory); 2 more were not tried. "
+        "search; 1 failed (`batch.micro_size=8` out-of-memory); 2 were possible and not tried. "
         "It leaves 25% of its memory limit free. "
         "At its longest sequence of 2,048 tokens it would run out of memory: predicted are "
         "5.00 GiB of 4.00 GiB."
@@ -107,5 +123,5 @@ def test_it_is_said_in_sentences():
 
 
 def test_a_winner_without_neighbours_says_so():
-    assert "4 more were not tried" in in_words(around())
-    assert "there is none" in in_words(around(steps={}))
+    assert "4 were possible and not tried" in in_words(around())
+    assert "It has no neighbours" in in_words(around(steps={}))

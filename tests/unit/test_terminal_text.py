@@ -340,7 +340,7 @@ def steps(*outcomes, tmp_path, interrupted=False, arguments=("+model=gpt2", "spa
 
 def test_a_winner_is_used_and_verified_later(tmp_path):
     text = steps(measured(1.0), measured(2.0), tmp_path=tmp_path)
-    assert f"{tmp_path}/a study/best/launch.sh train.py" in text
+    assert f"use      '{tmp_path}/a study/best/launch.sh' your_script.py (" in text
     assert f"python -m sweeper verify '{tmp_path}/a study'" in text
 
 

@@ -8,13 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
-from sweeper.core.finalists import (
-    FinalistsResult,
-    measurements,
-    median_tokens_per_second,
-    throughput_ratio,
-)
+from sweeper.core.finalists import FinalistsResult
 from sweeper.core.quantities import format_rate
+from sweeper.core.rounds import measurements, throughput_ratio
 from sweeper.report.figures.frame import BLUE, INK, MUTED, THOUSANDS, Facts, Picture
 from sweeper.report.figures.legend import legend_above, mark
 
@@ -44,7 +40,7 @@ def picture(facts: Facts) -> Picture | None:
         axes.grid(visible=False, axis="y")
     marks = [
         mark("a round's median, with its interval", BLUE, markersize=4),
-        mark("median of all rounds", INK, "|", markersize=11, markeredgewidth=2),
+        mark("mean of its rounds", INK, "|", markersize=11, markeredgewidth=2),
     ]
     legend_above(canvas, [marks])
     return Picture(
@@ -58,7 +54,7 @@ def picture(facts: Facts) -> Picture | None:
 def _ranked(result: FinalistsResult) -> list[int]:
     """The winner, then by throughput; without those that were never measured."""
     numbers = dict.fromkeys(n for found in result.rounds for n in found)
-    rates = {n: median_tokens_per_second(result.rounds, n) for n in numbers}
+    rates = {n: result.tokens_per_second(n) for n in numbers}
     known = {n: rate for n, rate in rates.items() if rate is not None}
     return sorted(known, key=lambda n: (n != result.winner, -known[n]))
 
@@ -81,8 +77,8 @@ def _rounds(axes: Axes, result: FinalistsResult, number: int, place: int) -> Non
             [interval.low, interval.high], [place + aside] * 2, color=BLUE, alpha=0.6, linewidth=1.2
         )
         axes.plot(m.tokens_per_second, place + aside, "o", color=BLUE, markersize=4)
-    median = median_tokens_per_second(result.rounds, number) or 0.0
-    axes.plot(median, place, "|", color=INK, markersize=22, markeredgewidth=1.8, zorder=4)
+    mean = result.tokens_per_second(number) or 0.0
+    axes.plot(mean, place, "|", color=INK, markersize=22, markeredgewidth=1.8, zorder=4)
 
 
 def _ratio(
@@ -106,7 +102,8 @@ def _alt(result: FinalistsResult, ranked: Sequence[int], reference: int | None) 
         against = "" if number == reference or ratio is None else f", {ratio} times the reference"
         told.append(
             f"{_name(number, result)}: {format_rate(min(rates))} to {format_rate(max(rates))} "
-            f"tokens/s in {len(rates)} rounds{against}"
+            f"tokens/s in {len(rates)} rounds, {format_rate(result.tokens_per_second(number) or 0.0)} in "
+            f"the mean{against}"
         )
     who = "the baseline" if reference == result.baseline else f"trial {reference}"
     return f"The rounds of each finalist; the reference is {who}. " + "; ".join(told) + "."

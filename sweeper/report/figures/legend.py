@@ -78,6 +78,7 @@ def offload_marks(offloads: Iterable[Offload]) -> list[Line2D]:
 _LETTERS_A_ROW = 104
 _LETTERS_OF_A_MARK = 6
 STOPPED = mark("stopped early: an estimate", fillstyle="none")
+DIFFERS = mark("trains differently: cannot win", marker="x", markersize=9)
 
 
 def legend_above(canvas: Canvas, rows: Sequence[Sequence[Artist]]) -> None:

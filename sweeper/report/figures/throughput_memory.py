@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from sweeper.core.measurement import Measurement
-from sweeper.core.outcome import Stopped
+from sweeper.core.outcome import Measured, Stopped
 from sweeper.core.pareto import pareto_front
 from sweeper.core.quantities import format_bytes, format_rate
-from sweeper.core.trial import Trial
 from sweeper.report.figures.frame import (
     INK,
     MAX_VECTOR_MARKS,
@@ -24,6 +22,7 @@ from sweeper.report.figures.frame import (
     rates_from_zero,
 )
 from sweeper.report.figures.legend import (
+    DIFFERS,
     STOPPED,
     legend_above,
     offload_marker,
@@ -36,8 +35,6 @@ from sweeper.report.figures.legend import (
 )
 from sweeper.report.figures.numbers import write_numbers
 
-_Measured: TypeAlias = Sequence[tuple[Trial, Measurement]]
-
 # With more the whiskers would hide the points, and only the front, winner and baseline are numbered.
 _FEW = 40
 
@@ -49,49 +46,74 @@ def picture(facts: Facts) -> Picture | None:
         return None
     size, unit = byte_unit(max(m.peak_bytes for _, m in measured))
     canvas, axes = axes_of(height=4.4)
-    front = _front(measured)
-    stopped = _points(axes, measured, size)
+    front = _front(facts)
+    _points(axes, facts, size)
+    _crossed(axes, facts, size)
     device = measured[0][1].peak_device_reserved_bytes is not None
     memory = "reserved device" if device else "resident host"
     axes.set_xlabel(f"peak {memory} memory of the fullest rank ({unit})")
     rates_from_zero(axes)
-    lines = [_step(axes, list(front.values()), size)]
+    lines = [_step(axes, list(front.values()), size)] if front else []
     limits = sorted({t.memory_limit_bytes for t, _ in measured if t.memory_limit_bytes})
     near = [limit for limit in limits if limit < 2 * max(m.peak_bytes for _, m in measured)]
     # Further away it would squeeze the points together.
     for limit in near:
-        line = axes.axvline(
-            limit / size, color=RED, linestyle="--", linewidth=1.2, label="memory limit"
+        label = f"memory limit, {format_bytes(limit)}"
+        lines.append(
+            axes.axvline(limit / size, color=RED, linestyle="--", linewidth=1.2, label=label)
         )
-        lines = [lines[0], line]
     offloads = [offload_of(t) for t, _ in measured]
     legend_above(
         canvas,
         [
             stage_marks(stage_of(t) for t, _ in measured),
             offload_marks(offloads),
-            [*([STOPPED] if stopped else []), *lines],
+            [*_endings(facts), *lines],
         ],
     )
     _numbers(axes, facts, front, size)
     return Picture(
         name="throughput_memory",
         title="Throughput against peak memory",
-        alt=_alt(measured, front) + _limits_in_words(limits, near),
+        alt=_alt(facts, front) + _limits_in_words(limits, near),
         canvas=canvas,
     )
 
 
-def _front(measured: _Measured) -> dict[int, tuple[float, float]]:
-    """Trial number -> its point, of those that nothing beats in both, by rising memory."""
+def _front(facts: Facts) -> dict[int, tuple[float, float]]:
+    """Trial number -> its point, of those that nothing beats in both, by rising memory.
+
+    Who trains differently cannot win; who was stopped early has an estimate from a few steps, by
+    which nobody is beaten.
+    """
     numbers: dict[tuple[float, float], int] = {}
-    for trial, m in measured:
-        numbers.setdefault((float(m.peak_bytes), m.tokens_per_second), trial.number)
+    for trial, m in facts.measured:
+        if isinstance(trial.outcome, Measured) and not facts.trains_differently(trial):
+            numbers.setdefault((float(m.peak_bytes), m.tokens_per_second), trial.number)
     return {numbers[point]: point for point in pareto_front(list(numbers))}
 
 
-def _points(axes: Axes, measured: _Measured, size: int) -> bool:
-    """Whether one of them was stopped early."""
+def _endings(facts: Facts) -> list[Line2D]:
+    """A legend's entries for what is no full measurement, or of another training."""
+    stopped = any(isinstance(t.outcome, Stopped) for t, _ in facts.measured)
+    differs = any(facts.trains_differently(t) for t, _ in facts.measured)
+    return [*([STOPPED] if stopped else []), *([DIFFERS] if differs else [])]
+
+
+def _crossed(axes: Axes, facts: Facts, size: int) -> None:
+    """A cross over who trains differently."""
+    points = [
+        (m.peak_bytes / size, m.tokens_per_second)
+        for t, m in facts.measured
+        if facts.trains_differently(t)
+    ]
+    if points:
+        axes.plot(*zip(*points, strict=True), "x", color=INK, markersize=9, zorder=4)
+
+
+def _points(axes: Axes, facts: Facts, size: int) -> None:
+    """The colour is the stage's, the form the offload's; hollow is an estimate."""
+    measured = facts.measured
     offloads = offload_order(offload_of(t) for t, _ in measured)
     few = len(measured) <= _FEW
     groups: dict[tuple[int, tuple[str, str], bool], list[Measurement]] = {}
@@ -113,7 +135,6 @@ def _points(axes: Axes, measured: _Measured, size: int) -> bool:
             rasterized=len(measured) > MAX_VECTOR_MARKS,
             zorder=3,
         )
-    return any(stopped for _, _, stopped in groups)
 
 
 def _step(axes: Axes, front: Sequence[tuple[float, float]], size: int) -> Line2D:
@@ -126,7 +147,7 @@ def _step(axes: Axes, front: Sequence[tuple[float, float]], size: int) -> Line2D
         color=INK,
         linewidth=1,
         zorder=2,
-        label="Pareto front",
+        label="Pareto front of full measurements",
     )
     return line
 
@@ -150,7 +171,8 @@ def _numbers(axes: Axes, facts: Facts, front: Mapping[int, tuple[float, float]],
     )
 
 
-def _alt(measured: _Measured, front: Mapping[int, tuple[float, float]]) -> str:
+def _alt(facts: Facts, front: Mapping[int, tuple[float, float]]) -> str:
+    measured = facts.measured
     rates = [m.tokens_per_second for _, m in measured]
     peaks = [m.peak_bytes for _, m in measured]
     shown = list(front.items())
@@ -162,11 +184,20 @@ def _alt(measured: _Measured, front: Mapping[int, tuple[float, float]]) -> str:
     )
     if len(measured) == 1:
         return f"One measured trial: {told}."
+    if not front:
+        told = "no trial was measured to its end and trains as the first"
+    apart = [t.number for t, _ in measured if facts.trains_differently(t)]
+    crossed = (
+        f" Crossed out, since {'it trains' if len(apart) == 1 else 'they train'} differently: "
+        f"{len(apart)} trial{'' if len(apart) == 1 else 's'}."
+        if apart
+        else ""
+    )
     some = "" if len(shown) == len(front) else f", {len(shown)} of its {len(front)} trials"
     return (
         f"{len(measured)} trials between {format_rate(min(rates))} and {format_rate(max(rates))} "
         f"tokens/s, and between {format_bytes(min(peaks))} and {format_bytes(max(peaks))} on the "
-        f"fullest rank. The Pareto front{some}: {told}."
+        f"fullest rank. The Pareto front of those measured to the end{some}: {told}.{crossed}"
     )
 
 

@@ -32,8 +32,8 @@ _PANELS_A_ROW = 3
 
 
 def picture(facts: Facts) -> Picture | None:
-    """None where less than two trials were measured."""
-    measured = facts.measured
+    """None where less than two trials were measured; who trains differently is the best of nothing."""
+    measured = [(t, m) for t, m in facts.measured if not facts.trains_differently(t)]
     if len(measured) < 2:
         return None
     offloads = offload_order(offload_of(t) for t, _ in measured)
@@ -61,9 +61,17 @@ def picture(facts: Facts) -> Picture | None:
     return Picture(
         name="throughput_stage_micro_batch",
         title="Throughput over the micro-batch, by ZeRO stage and offload",
-        alt=_alt(measured, offloads),
+        alt=_alt(measured, offloads) + _left_out(len(facts.measured) - len(measured)),
         canvas=canvas,
     )
+
+
+def _left_out(number: int) -> str:
+    """In words, of those that train differently."""
+    if not number:
+        return ""
+    trains = "trial that trains" if number == 1 else "trials that train"
+    return f" Without {number} {trains} differently."
 
 
 def _micro_size(trial: Trial) -> int:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from sweeper.core.measurement import Measurement
-from sweeper.core.outcome import Measured, kind_of, measurement_of
-from sweeper.core.quantities import format_bytes, format_rate
+from sweeper.core.outcome import kind_of, measurement_of
 from sweeper.core.script import words
 from sweeper.core.trial import Trial
-from sweeper.report.carried import not_in_the_json
+from sweeper.report.carried import not_found, not_in_the_json
 from sweeper.report.knobs import shown_value
 from sweeper.report.page.blocks import (
     Block,
@@ -19,7 +18,6 @@ from sweeper.report.page.blocks import (
     Cell,
     Code,
     Copyable,
-    KeyFact,
     KeyFacts,
     Paragraph,
     Section,
@@ -30,9 +28,16 @@ from sweeper.report.page.blocks import (
     say,
 )
 from sweeper.report.page.facts import StudyFacts
-from sweeper.report.page.words import capital, counted, ranks, share, times
+from sweeper.report.page.key_facts import key_facts
+from sweeper.report.page.words import capital, ranks
 from sweeper.report.table import MAIN_SETTINGS
-from sweeper.report.verdict import gain_of_the_search, verdict
+from sweeper.report.verdict import Gained, gained, verdict
+
+# Only a gain that is the winner's own is good news without a "but".
+_TONES: dict[Gained, Tone] = {
+    **{"nothing": "neutral", "unknown": "good", "clearly": "good"},
+    **{"unclear": "caution", "shared": "caution"},
+}
 
 
 def answer(facts: StudyFacts) -> Section:
@@ -68,9 +73,8 @@ def _what_next(kinds: set[str]) -> tuple[Any, ...]:
 
 
 def _with(facts: StudyFacts, best: Trial) -> Iterator[Block]:
-    tone: Tone = "neutral" if best is facts.baseline else "good"
-    yield Callout(tone=tone, text=say("{}.", capital(verdict(facts.how))))
-    yield KeyFacts(facts=tuple(_key_facts(facts, best)))
+    yield Callout(tone=_TONES[gained(facts.how)], text=say("{}.", capital(verdict(facts.how))))
+    yield KeyFacts(facts=tuple(key_facts(facts, best)))
     yield _settings(facts, best)
     where = " It reads `best/ds_config.json` in the place of its own." if _script(best) else ""
     yield Paragraph(text=say(f"It was measured on {{}}. To train with it:{where}", ranks(best)))
@@ -85,114 +89,12 @@ def _with(facts: StudyFacts, best: Trial) -> Iterator[Block]:
         yield Copyable(
             label="best/ds_config.json", text=facts.ds_config, language="json", folded=True
         )
+        if given := not_found(json.loads(facts.ds_config), facts.trials):
+            yield Paragraph(text=marked(given))
     yield Copyable(
         label="To see whether the gain still holds",
-        text=f"python -m sweeper verify {facts.place}",
+        text=f"python -m sweeper verify {shlex.quote(facts.place)}",
         language="sh",
-    )
-
-
-def _key_facts(facts: StudyFacts, best: Trial) -> Iterator[KeyFact]:
-    rate, peak = facts.best_rate(best), facts.best_peak(best)
-    yield KeyFact(
-        label="Tokens per second",
-        value=format_rate(rate or 0.0),
-        note=_step(best),
-    )
-    yield _gain(facts, best)
-    yield _certainty(facts, best)
-    limit = best.memory_limit_bytes
-    yield KeyFact(
-        label="Memory used",
-        value=format_bytes(peak or 0),
-        note=f"peak of the fullest rank{_against(facts, best, peak)}",
-    )
-    left = limit - (peak or 0)
-    yield KeyFact(
-        label="Memory left",
-        value=format_bytes(left) if limit else "unknown",
-        note=f"{share(left / limit)} of the limit of {format_bytes(limit)} a rank"
-        if limit
-        else "no limit was set: hardware.memory_limit sets one",
-        tone="caution" if limit and left < 0.05 * limit else "neutral",
-    )
-
-
-def _step(best: Trial) -> str:
-    m = _measurement(best)
-    return (
-        f"{m.samples_per_second:.4g} samples/s, {m.median_step_seconds:.4g} s a step in the search"
-    )
-
-
-def _against(facts: StudyFacts, best: Trial, peak: int | None) -> str:
-    theirs = facts.best_peak(facts.baseline)
-    if best is facts.baseline or not theirs or not peak:
-        return ""
-    return f"; {times(peak / theirs)} the baseline's {format_bytes(theirs)}"
-
-
-def _gain(facts: StudyFacts, best: Trial) -> KeyFact:
-    label = "Gain over the baseline"
-    if best is facts.baseline:
-        return KeyFact(
-            label=label, value="none", note="your own options are the best that was found"
-        )
-    finals = facts.finals
-    if facts.decided_by_finals and finals is not None:
-        gain = finals.gain
-        if gain is None:
-            return KeyFact(
-                label=label, value="unknown", note="the baseline was not measured beside it"
-            )
-        clear = gain.low > 1.0
-        return KeyFact(
-            label=label,
-            value=times(gain.value),
-            note=f"95 % interval {gain.low:.2f} to {gain.high:.2f}, "
-            f"{counted(len(finals.rounds), 'round')} in turns",
-            tone="good" if clear else "caution",
-        )
-    if not isinstance(facts.baseline.outcome, Measured):
-        why = kind_of(facts.baseline.outcome)
-        return KeyFact(label=label, value="unknown", note=f"the baseline (trial 0) is {why}")
-    ratio, doubt = gain_of_the_search(_measurement(best), _measurement(facts.baseline))
-    return KeyFact(
-        label=label,
-        value=times(ratio),
-        note=f"± {doubt:.2f}, the spread of the steps; each was measured once",
-        tone="good" if ratio - 1 > doubt else "caution",
-    )
-
-
-def _certainty(facts: StudyFacts, best: Trial) -> KeyFact:
-    label, finals = "How sure", facts.finals
-    if not facts.decided_by_finals or finals is None:
-        return KeyFact(
-            label=label,
-            value="measured once",
-            note="no finals were run: a second run may differ by more than the steps of one do",
-            tone="caution",
-        )
-    rounds = counted(len(finals.rounds), "round")
-    if finals.tied_with:
-        others = ", ".join(str(n) for n in finals.tied_with)
-        word = "trial" if len(finals.tied_with) == 1 else "trials"
-        return KeyFact(
-            label=label,
-            value="a tie",
-            note=f"not told apart from {word} {others} in {rounds}",
-            tone="caution",
-        )
-    if finals.lead is None:
-        return KeyFact(label=label, value="no rival", note=finals.stop_reason)
-    lead = finals.lead
-    return KeyFact(
-        label=label,
-        value="a clear lead",
-        note=f"{times(lead.value)} ({lead.low:.2f} to {lead.high:.2f}) the runner-up, trial "
-        f"{finals.runner_up}, in {rounds} of fresh processes",
-        tone="good",
     )
 
 
@@ -218,8 +120,9 @@ def _command(facts: StudyFacts, best: Trial) -> str:
     start = shlex.quote(f"{facts.place}/best/launch.sh")
     script = _script(best)
     if script is None:
-        return f"{start} train.py"
-    m = _measurement(best)
+        return f"{start} your_script.py"
+    m = measurement_of(best.outcome)
+    assert m is not None
     micro_size = int(best.settings["batch.micro_size"])
     filled = {
         "micro_batch": micro_size,
@@ -237,9 +140,3 @@ def _command(facts: StudyFacts, best: Trial) -> str:
 def _script(best: Trial) -> str | None:
     path = best.settings.get("script.path")
     return str(path) if path else None
-
-
-def _measurement(trial: Trial) -> Measurement:
-    measurement = measurement_of(trial.outcome)
-    assert measurement is not None
-    return measurement

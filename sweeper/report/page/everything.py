@@ -22,7 +22,7 @@ from sweeper.report.page.blocks import (
     say,
 )
 from sweeper.report.page.facts import StudyFacts
-from sweeper.report.page.words import rate
+from sweeper.report.rates import rate_in_the_search
 from sweeper.report.table import MAIN_SETTINGS, other_varying_settings
 
 _FILES = {
@@ -58,7 +58,8 @@ def everything(facts: StudyFacts) -> Section:
     marked = {n for n, t in enumerate(trials) if t is facts.winner}
     blocks: list[Block] = [
         Table(
-            caption="All trials, the best of the search first; ± is the spread of a trial's own steps",
+            caption="All trials as the search measured them, once each, the best first; ± is the spread of a "
+            "trial's own steps; where it was stopped early, their number stands instead",
             head=head,
             rows=[_row(t, place.get(t.number, ""), settings, facts) for t in trials],
             numeric=frozenset({0, 3, 4, 5, 6}),
@@ -85,7 +86,7 @@ def _row(trial: Trial, place: str, settings: Sequence[str], facts: StudyFacts) -
     numbers = ("", "", "", "")
     if m is not None:
         numbers = (
-            rate(m),
+            rate_in_the_search(trial),
             f"{m.samples_per_second:.4g}",
             f"{m.median_step_seconds:.4g}",
             format_bytes(m.peak_bytes),
@@ -110,8 +111,7 @@ def _row(trial: Trial, place: str, settings: Sequence[str], facts: StudyFacts) -
 
 
 def _outcome(trial: Trial, facts: StudyFacts) -> str:
-    difference = facts.differences.get(trial.number)
-    if difference is not None and difference.trains_differently:
+    if facts.differs(trial.number):
         return "trains differently"
     if isinstance(trial.outcome, Stopped):
         return "stopped early: beaten"

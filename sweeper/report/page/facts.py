@@ -10,10 +10,11 @@ from functools import cached_property
 from typing import Any
 
 from sweeper.core.equivalence import LossDifference, loss_differences
-from sweeper.core.finalists import FinalistsResult, median_tokens_per_second, peak_bytes
+from sweeper.core.finalists import FinalistsResult
 from sweeper.core.measurement import Measurement
-from sweeper.core.outcome import measurement_of
+from sweeper.core.outcome import Measured, measurement_of
 from sweeper.core.robustness import Robustness
+from sweeper.core.rounds import peak_bytes
 from sweeper.core.standing import Standing
 from sweeper.core.trial import Trial
 from sweeper.report.figure import Figure
@@ -65,6 +66,16 @@ class StudyFacts:
         """Of the losses, by trial number."""
         return loss_differences(self.trials)
 
+    @property
+    def but_for_the_finals(self) -> str:
+        """Behind a caption: where numbers of both stand below each other, which is which."""
+        return "; in the search, where each ran once, but for the finals" if self.finals else ""
+
+    def differs(self, number: int) -> bool:
+        """Whether the trial trains differently: it cannot win, so that it is best of nothing."""
+        difference = self.differences.get(number)
+        return difference is not None and difference.trains_differently
+
     @cached_property
     def finals(self) -> FinalistsResult | None:
         """Where there were rounds."""
@@ -90,7 +101,7 @@ class StudyFacts:
 
     def best_rate(self, trial: Trial) -> float | None:
         """Tokens/s as we know it best: of the finals, else of the search."""
-        again = median_tokens_per_second(self.finals.rounds, trial.number) if self.finals else None
+        again = self.finals.tokens_per_second(trial.number) if self.finals else None
         m = measurement_of(trial.outcome)
         return again or (m.tokens_per_second if m is not None else None)
 
@@ -102,6 +113,10 @@ class StudyFacts:
 
     @cached_property
     def noise(self) -> float | None:
-        """The median over the trials of their relative spread from step to step."""
-        spreads = [m.tokens_per_second_mad / m.tokens_per_second for _, m in self.measured]
+        """The median over the trials measured to the end of their relative spread from step to step."""
+        spreads = [
+            m.tokens_per_second_mad / m.tokens_per_second
+            for t, m in self.measured
+            if isinstance(t.outcome, Measured)
+        ]
         return statistics.median(spreads) if spreads else None

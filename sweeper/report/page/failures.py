@@ -39,6 +39,7 @@ _LONGEST_REASON = 300
 # Of each crash the end of what it left; the file has all of it.
 _EVIDENCE_LINES = 12
 _MOST_EVIDENCE = 8
+_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 
 
 def failures(facts: StudyFacts) -> Section:
@@ -56,7 +57,7 @@ def failures(facts: StudyFacts) -> Section:
 def _not_measured(facts: StudyFacts) -> Iterator[Block]:
     failed = [t for t in facts.trials if measurement_of(t.outcome) is None]
     if not failed:
-        yield Paragraph(text=say("Every trial that was run was measured: none failed."))
+        yield Paragraph(text=say(_none_failed(facts)))
         return
     groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in failed:
@@ -72,8 +73,8 @@ def _not_measured(facts: StudyFacts) -> Iterator[Block]:
         rows=[
             (
                 kind,
-                _short(reason_of(members[0].outcome)),
-                _evidence(members[0]),
+                _short(_reason(members)),
+                _evidence(members),
                 trial_links(t.number for t in members),
                 _nearest(members, working, facts.knobs),
             )
@@ -92,11 +93,48 @@ def _not_measured(facts: StudyFacts) -> Iterator[Block]:
             )
 
 
+def _none_failed(facts: StudyFacts) -> str:
+    stopped = sum(isinstance(t.outcome, Stopped) for t in facts.trials)
+    if not stopped:
+        return "None failed: every trial was measured to its end."
+    return (
+        f"None failed: {len(facts.trials) - stopped} measured to the end, {stopped} stopped early."
+    )
+
+
 def _alike(trial: Trial) -> str:
     """Reasons that differ in a number are one; a rule's are."""
     if isinstance(trial.outcome, Infeasible):
         return trial.outcome.rule
-    return re.sub(r"\d+(\.\d+)?", "#", one_line(reason_of(trial.outcome)))
+    return _NUMBER.sub("#", one_line(reason_of(trial.outcome)))
+
+
+def _reason(members: Sequence[Trial]) -> str:
+    """Of all: from which number to which; where that cannot be said, the first one's, named as such."""
+    reasons = list(dict.fromkeys(one_line(reason_of(t.outcome)) for t in members))
+    if len(reasons) == 1:
+        return reasons[0]
+    first, numbers = reasons[0], [_NUMBER.findall(reason) for reason in reasons]
+    if len({_NUMBER.sub("#", reason) for reason in reasons}) == 1:
+        spans = [_span(column) for column in zip(*numbers, strict=True)]
+        places = [match.span() for match in _NUMBER.finditer(first)]
+        varying = [place for place, span in zip(places, spans, strict=True) if " to " in span]
+        if not any(_is_in_a_word(first, *place) for place in varying):
+            rest = iter(spans)
+            return _NUMBER.sub(lambda _: next(rest), first)
+    return f"{first} (trial {members[0].number}; the others likewise)"
+
+
+def _span(numbers: Sequence[str]) -> str:
+    """``"20 to 24"``"""
+    ordered = sorted(set(numbers), key=lambda n: float(n.replace(",", "")))
+    return ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"
+
+
+def _is_in_a_word(text: str, start: int, end: int) -> bool:
+    """A number of a name or an address: from one to another means nothing there."""
+    before, after = text[max(start - 1, 0) : start], text[end : end + 1]
+    return before.isalpha() or after.isalpha() or bool({before, after} & {"_", "/", "-", ":"})
 
 
 def _short(reason: str) -> str:
@@ -104,7 +142,12 @@ def _short(reason: str) -> str:
     return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."
 
 
-def _evidence(trial: Trial) -> Text:
+def _evidence(members: Sequence[Trial]) -> Text:
+    """Each that there is, once."""
+    return listed(list(dict.fromkeys(_evidence_of(t) for t in members))[:_MOST_EVIDENCE])
+
+
+def _evidence_of(trial: Trial) -> Text:
     match trial.outcome:
         case Infeasible(rule=rule):
             return say("rule {}", Code(rule))
@@ -183,7 +226,7 @@ def _ruled_out(facts: StudyFacts) -> Iterator[Block]:
     )
     yield Table(
         caption="Rules, and how many candidates each took out",
-        head=("rule", "candidates", "reason of the first"),
+        head=("rule", "candidates", "reason, for example"),
         rows=[
             ((Code(rule),), f"{found['candidates']:,}", found["reason"]) for rule, found in rules
         ],

@@ -12,14 +12,15 @@ from sweeper.core.quantities import format_bytes
 from sweeper.core.trial import Trial
 from sweeper.report.page.blocks import Block, Subheading, Table
 from sweeper.report.page.facts import StudyFacts
-from sweeper.report.page.words import rate, trial_link
+from sweeper.report.page.words import trial_link
+from sweeper.report.rates import rate_in_the_search
 
 
 def layouts(facts: StudyFacts) -> Iterator[Block]:
     """The ways in which the model was spread over the ranks, each by the fastest trial of its kind."""
     fastest: dict[str, tuple[Trial, Measurement]] = {}
     for trial, m in facts.measured:
-        if isinstance(trial.outcome, Measured):
+        if isinstance(trial.outcome, Measured) and not facts.differs(trial.number):
             layout = layout_of(trial.settings)
             best = fastest.get(layout)
             if best is None or m.tokens_per_second > best[1].tokens_per_second:
@@ -30,13 +31,13 @@ def layouts(facts: StudyFacts) -> Iterator[Block]:
     yield Subheading(text="Parallel layouts")
     yield Table(
         caption="Each way of spreading the model over the ranks, by its fastest trial",
-        head=("layout", "trial", "ZeRO", "tokens/s (median ± MAD)", "step (s)", "peak a rank"),
+        head=("layout", "trial", "ZeRO", "tokens/s (of its steps)", "step (s)", "peak a rank"),
         rows=[
             (
                 layout,
                 (trial_link(trial.number),),
                 str(trial.settings["zero.stage"]),
-                rate(m),
+                rate_in_the_search(trial),
                 f"{m.median_step_seconds:.4g}",
                 format_bytes(m.peak_bytes),
             )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sweeper.core.outcome import kind_of, reason_of
+from sweeper.core.outcome import became, reason_of
 from sweeper.core.quantities import format_bytes
 from sweeper.core.trial import Trial
 from sweeper.report.alternatives import Alternative, alternatives
@@ -21,7 +21,7 @@ from sweeper.report.page.blocks import (
     say,
 )
 from sweeper.report.page.facts import StudyFacts
-from sweeper.report.page.words import options, share, times, trial_link, with_doubt
+from sweeper.report.page.words import more_bytes, options, share, trial_link, with_doubt
 
 # Options that buy memory with time, and the value at which they do not.
 _SAVERS = {
@@ -31,6 +31,12 @@ _SAVERS = {
 _PLENTY = 0.25
 # More values than this that nobody tried are counted, not listed.
 _MOST_UNTRIED = 6
+# What decided, where it was not tokens/s.
+_DECIDED = {
+    "memory": "the least memory",
+    "pareto": "tokens/s and memory",
+    "cost": "the least cost, in which the ranks count too",
+}
 
 
 def not_chosen(facts: StudyFacts, best: Trial) -> Iterator[Block]:
@@ -39,14 +45,25 @@ def not_chosen(facts: StudyFacts, best: Trial) -> Iterator[Block]:
     if not found:
         return
     yield Subheading(text="Why not the others")
-    yield from _not_needed(facts, best)
+    yield from _savers(facts, best, found)
     tried = [a for a in found if a.nearest is not None or a.failed is not None or a.forbidden]
     if tried:
+        kind = facts.how.objective.kind
+        if kind in _DECIDED:
+            yield Paragraph(text=say(f"The study looked for {_DECIDED[kind]}."))
         yield Table(
-            caption="Tokens/s with every other value, by the trial that has it and is otherwise nearest to the winner",
-            head=("option", "winner", "instead", "times the winner", "what is known"),
-            rows=[_other_row(a) for a in tried],
-            numeric=frozenset({3}),
+            caption=f"Tokens/s and memory with every other value, by the trial that has it and is otherwise nearest "
+            f"to the winner{facts.but_for_the_finals}",
+            head=(
+                "option",
+                "winner",
+                "instead",
+                "times the winner's tokens/s",
+                "memory",
+                "what is known",
+            ),
+            rows=[_other_row(a, facts) for a in tried],
+            numeric=frozenset({3, 4}),
         )
     untried = [a for a in found if a not in tried]
     if untried:
@@ -61,55 +78,100 @@ def not_chosen(facts: StudyFacts, best: Trial) -> Iterator[Block]:
         )
 
 
-def _not_needed(facts: StudyFacts, best: Trial) -> Iterator[Block]:
-    """Offload and recomputation buy memory: whether there was any need to."""
-    peak, limit = facts.best_peak(best), best.memory_limit_bytes
-    off = [n for n, neutral in _SAVERS.items() if facts.knobs.value(best, n) == neutral]
-    if not off or not peak or not limit or 1 - peak / limit < _PLENTY:
+def _savers(facts: StudyFacts, best: Trial, found: Sequence[Alternative]) -> Iterator[Block]:
+    """Of offload and recomputation that the winner is without: what kept each out."""
+    off = {
+        name: [a for a in found if a.knob == name]
+        for name, neutral in _SAVERS.items()
+        if facts.knobs.value(best, name) == neutral
+    }
+    slow = []
+    for name, others in off.items():
+        if said := tuple(_kept_out(name, others, facts)):
+            yield Paragraph(text=said)
+        elif others:
+            slow.append(name)
+    yield from _not_needed(facts, best, slow)
+
+
+def _kept_out(name: str, others: Sequence[Alternative], facts: StudyFacts) -> Iterator[Any]:
+    """A rule, or that it was faster in nothing that can win; nothing where it only costs speed."""
+    pairs = [a.nearest for a in others if a.nearest is not None]
+    able = [p for p in pairs if not facts.differs(p.trial)]
+    by_itself = [p for a in others if (p := a.elsewhere if a.also else a.nearest) is not None]
+    if others and all(a.forbidden for a in others):
+        yield from say(
+            "{} is not allowed beside the winner's other options: {}. ",
+            Code(name),
+            others[0].forbidden,
+        )
+    elif not any(p.times >= 1 for p in by_itself):
         return
-    one = len(off) == 1
+    if able:
+        pair = max(able, key=lambda p: p.times)
+        yield from say(
+            "The best trial with {} that is otherwise near the winner, {}, reached {} of the winner's "
+            "tokens/s.",
+            Code(name),
+            trial_link(pair.trial),
+            with_doubt(pair),
+        )
+    elif pairs:
+        yield from say(
+            "With {} only trial {} was measured near the winner, which trains differently.",
+            Code(name),
+            trial_link(pairs[0].trial),
+        )
+
+
+def _not_needed(facts: StudyFacts, best: Trial, slow: Sequence[str]) -> Iterator[Block]:
+    """They buy memory: whether there was any need to."""
+    peak, limit = facts.best_peak(best), best.memory_limit_bytes
+    scarce = not peak or not limit or 1 - peak / limit < _PLENTY
+    if not slow or scarce or facts.how.objective.kind in ("memory", "pareto"):
+        return
+    assert peak
     yield Paragraph(
         text=say(
-            f"{{}} trade{'s' if one else ''} speed for memory, and memory is not short: the winner "
-            f"leaves {{}} ({{}}) of its limit free.",
-            options(off),
+            f"{{}} trade{'s' if len(slow) == 1 else ''} speed for memory, and memory is not short: the "
+            "winner leaves {} ({}) of its limit free.",
+            options(slow),
             format_bytes(limit - peak),
             share(1 - peak / limit),
         )
     )
 
 
-def _other_row(found: Alternative) -> tuple[Cell, ...]:
-    ratio = with_doubt(found.nearest) if found.nearest is not None else "not measured"
-    return ((Code(found.knob),), found.own, found.value, ratio, tuple(_known(found)))
+def _other_row(found: Alternative, facts: StudyFacts) -> tuple[Cell, ...]:
+    pair = found.nearest
+    ratio = with_doubt(pair) if pair is not None else "not measured"
+    memory = more_bytes(pair.more_bytes) if pair is not None else ""
+    return ((Code(found.knob),), found.own, found.value, ratio, memory, tuple(_known(found, facts)))
 
 
-def _known(found: Alternative) -> Iterator[Any]:
+def _known(found: Alternative, facts: StudyFacts) -> Iterator[Any]:
     """Sentences: what failed, what was measured, what is not allowed."""
     if found.failed is not None:
         failed = found.failed
         yield from say(
-            "Trial {} is {}: {}. ",
+            "Trial {} {}: {}. ",
             trial_link(failed.number),
-            kind_of(failed.outcome),
+            became(failed.outcome),
             reason_of(failed.outcome).splitlines()[0][:200] if reason_of(failed.outcome) else "",
         )
     if (pair := found.nearest) is not None:
         early = ", stopped early as clearly beaten" if pair.estimate else ""
         early = ", in the finals" if pair.interval is not None else early
-        if found.also:
-            also = options(found.also)
-            yield from say(
-                f"Trial {{}}{early}; differs in {{}} too. ", trial_link(pair.trial), also
-            )
-        else:
-            yield from say(f"Trial {{}}{early}; differs in nothing else. ", trial_link(pair.trial))
+        also = say("in {} too", options(found.also)) if found.also else say("in nothing else")
+        yield from say(f"Trial {{}}{early}; differs {{}}. ", trial_link(pair.trial), also)
+        if facts.differs(pair.trial):
+            yield "It trains differently and cannot win. "
     if found.forbidden:
         yield from say("Beside the winner's other options it is not allowed: {}. ", found.forbidden)
     if (pair := found.elsewhere) is not None:
         yield from say(
-            "By itself it gave {} (trial {} against {}). ",
-            times(pair.times),
+            "Elsewhere, beside the same options without it, it gave {}: trial {} against {}. ",
+            with_doubt(pair),
             trial_link(pair.trial),
             trial_link(pair.other),
         )

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sweeper.core.finalists import measurements
 from sweeper.core.outcome import Infeasible, Measured, kind_of
 from sweeper.core.robustness import in_words
 from sweeper.core.trial import Trial
@@ -29,6 +26,15 @@ from sweeper.report.page.blocks import (
 )
 from sweeper.report.page.facts import StudyFacts
 from sweeper.report.page.words import counted, one_line, options, ranks, share, trial_links
+
+# The kinds of outcomes, counted.
+_KINDS = {
+    "measured": "measured to the end",
+    "stopped": "stopped early",
+    "out-of-memory": "out of memory",
+    "infeasible": "ruled out",
+    "timed-out": "timed out",
+}
 
 
 def trust(facts: StudyFacts) -> Section:
@@ -79,7 +85,8 @@ def _finals(facts: StudyFacts) -> Iterator[Block]:
         yield Subheading(text="Finalists")
         yield Paragraph(text=say("{}", finalists_verdict(facts.finals)))
         yield Table(
-            caption="The best few, measured again in turns, each time in fresh processes",
+            caption="The best few, measured again in turns, each time in fresh processes; ± is the spread "
+            "from round to round, in the search from step to step",
             head=FINALISTS_HEAD,
             rows=finalist_rows(facts.finals, facts.trials),
             numeric=frozenset({1, 2, 3, 4, 5}),
@@ -104,7 +111,7 @@ def _how(facts: StudyFacts) -> Iterator[Text]:
             trial_links(thrashing),
         )
     kinds = Counter(kind_of(t.outcome) for t in facts.trials)
-    shown = ", ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items()))
+    shown = ", ".join(f"{n:,} {_KINDS.get(kind, kind)}" for kind, n in sorted(kinds.items()))
     yield say(f"{counted(len(facts.trials), 'trial')}: {shown}.")
     yield say("The study ended because {}.", one_line(facts.stop_reason))
 
@@ -130,30 +137,31 @@ def _noise(facts: StudyFacts) -> Iterator[Text]:
     if facts.noise is None:
         return
     yield say(
-        "± is the median absolute deviation over the measured steps of one trial: in the median trial "
-        f"{share(facts.noise)}. In the search each candidate ran once: differences of that size are noise."
+        "Within a process: ± of a trial in the search is the median absolute deviation of its steps, "
+        f"{share(facts.noise)} in the median of those that were measured to the end. It says how steady "
+        "that one process was, not where another one would have come out."
     )
     spread = _between_rounds(facts)
-    if spread is not None:
+    if spread is None:
         yield say(
-            "From round to round of the finals, in fresh processes, the same configuration's median "
-            f"throughput differed by {share(spread)} (standard deviation, of the finalist that varied most)."
+            "From one process to the next the same configuration may differ by more; how much was not "
+            "measured. In the search each candidate ran once: small differences there decide nothing."
         )
+        return
+    yield say(
+        "From process to process: in the rounds of the finals the throughput of one configuration differed "
+        f"by {share(spread)} (standard deviation, of the finalist that varied most; part of it is the "
+        "machine's drift, which pairs within a round cancel). This is what to hold differences between "
+        "trials of the search against, where each candidate ran once."
+    )
 
 
 def _between_rounds(facts: StudyFacts) -> float | None:
     if facts.finals is None:
         return None
     numbers = {n for found in facts.finals.rounds for n in found}
-    spreads = []
-    for number in numbers:
-        logs = [
-            math.log(m.measurement.tokens_per_second)
-            for m in measurements(facts.finals.rounds, number)
-        ]
-        if len(logs) > 1:
-            spreads.append(statistics.stdev(logs))
-    return max(spreads, default=None)
+    spreads = (facts.finals.spread(number) for number in numbers)
+    return max((spread for spread in spreads if spread is not None), default=None)
 
 
 def _equivalence(facts: StudyFacts) -> Iterator[Text]:

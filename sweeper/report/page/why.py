@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sweeper.core.outcome import measurement_of
 from sweeper.core.trial import Trial
@@ -25,6 +25,7 @@ from sweeper.report.page.not_chosen import not_chosen
 from sweeper.report.page.words import (
     counted,
     more_bytes,
+    times,
     trial_link,
     with_doubt,
 )
@@ -60,8 +61,9 @@ def _changes(facts: StudyFacts, best: Trial) -> Iterator[Block]:
     if not found:
         return
     yield Subheading(text="What changed against the baseline")
+    once = any(effect.pair is not None and effect.pair.interval is None for effect in found)
     yield Table(
-        caption="Each changed option by itself",
+        caption=f"Each changed option by itself{facts.but_for_the_finals if once else ''}",
         head=("option", "baseline", "winner", "tokens/s", "memory", "how it is known"),
         rows=[_effect_row(effect) for effect in found],
         numeric=frozenset({3, 4}),
@@ -93,7 +95,7 @@ def _effect_row(effect: Effect) -> tuple[Cell, ...]:
     }[effect.near]
     finals = ", in the finals" if pair.interval is not None else ""
     doubt = "" if pair.is_clear else "; within the noise"
-    early = "; an estimate, one was stopped early" if pair.estimate else ""
+    early = "; one was stopped early" if pair.estimate else ""
     return (
         *changed,
         with_doubt(pair),
@@ -111,8 +113,26 @@ def _breakdown(facts: StudyFacts, best: Trial) -> Iterator[Block]:
             rows.append((name, [m.breakdown.get(part, 0.0) for part in _PARTS]))
     if rows:
         yield Subheading(text="Where a step's time goes")
+        yield Paragraph(
+            text=say(
+                "Of a few further steps in the search's run of each, slowed down by a synchronisation "
+                "between the parts: they show where the time goes. How fast a trial is was timed in "
+                f"other steps, so these sums need not have the ratio of the gain{_both(rows, facts)}."
+            )
+        )
         yield Bars(
             caption="Median seconds of a step by part, measured apart, with synchronisation",
             parts=_PARTS,
             rows=rows,
         )
+
+
+def _both(rows: Sequence[tuple[str, Sequence[float]]], facts: StudyFacts) -> str:
+    """The two ratios, where there are two."""
+    rates = [facts.best_rate(t) for t in (facts.winner, facts.baseline) if t is not None]
+    if len(rows) < 2 or None in rates:
+        return ""
+    (_, baseline), (_, winner) = rows
+    won, theirs = (rate or 0.0 for rate in rates)
+    here, there = times(sum(baseline) / sum(winner)), times(won / theirs)
+    return "" if here == there else f" ({here} here, {there} there)"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sweeper.core.measurement import Measurement
-from sweeper.core.quantities import format_bytes, format_rate
+from sweeper.core.quantities import format_bytes
 from sweeper.core.trial import Trial
 from sweeper.report.effects import Compared
 from sweeper.report.page.blocks import Code, Link, Text, listed
@@ -14,22 +13,17 @@ from sweeper.report.page.blocks import Code, Link, Text, listed
 MANY = 12
 
 
-def rate(m: Measurement) -> str:
-    """Tokens/s with their spread: ``"17,560 ± 870"``."""
-    mad = float(f"{m.tokens_per_second_mad:.2g}")
-    return f"{format_rate(m.tokens_per_second)} ± {format_rate(mad)}"
-
-
 def times(value: float) -> str:
     """``"2.16 ×"``"""
     return f"{value:.2f} ×" if value < 100 else f"{value:.3g} ×"
 
 
 def with_doubt(pair: Compared) -> str:
-    """A ratio with its interval, or with the spread of the steps behind it."""
+    """A ratio with its interval, or with the spread of the steps behind it; whether it is an estimate."""
     if pair.interval is not None:
         return f"{times(pair.times)} ({pair.interval.low:.2f} to {pair.interval.high:.2f})"
-    return f"{times(pair.times)} (± {pair.spread:.2f})"
+    early = ", an estimate" if pair.estimate else ""
+    return f"{times(pair.times)} (± {pair.spread:.2f}{early})"
 
 
 def more_bytes(num_bytes: int) -> str:

@@ -1,0 +1,141 @@
+"""The few numbers that most readers came for: rate, gain, how sure that is, memory used and left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sweeper.core.measurement import Measurement
+from sweeper.core.outcome import Measured, became, measurement_of
+from sweeper.core.quantities import format_bytes, format_rate
+from sweeper.core.rounds import log_rates
+from sweeper.core.trial import Trial
+from sweeper.report.page.blocks import KeyFact
+from sweeper.report.page.facts import StudyFacts
+from sweeper.report.page.words import counted, share, times
+from sweeper.report.verdict import gain_of_the_search, gained
+
+
+def key_facts(facts: StudyFacts, best: Trial) -> Iterator[KeyFact]:
+    """Of a study with a winner, each with what it means or how sure it is."""
+    rate, peak = facts.best_rate(best), facts.best_peak(best)
+    yield KeyFact(
+        label="Tokens per second",
+        value=format_rate(rate or 0.0),
+        note=_step(facts, best, rate or 0.0),
+    )
+    yield _gain(facts, best)
+    yield _certainty(facts, best)
+    limit = best.memory_limit_bytes
+    yield KeyFact(
+        label="Memory used",
+        value=format_bytes(peak or 0),
+        note=f"peak of the fullest rank{_against(facts, best, peak)}",
+    )
+    left = limit - (peak or 0)
+    yield KeyFact(
+        label="Memory left",
+        value=format_bytes(left) if limit else "unknown",
+        note=f"{share(left / limit)} of the limit of {format_bytes(limit)} a rank"
+        if limit
+        else "no limit was set: hardware.memory_limit sets one",
+        tone="caution" if limit and left < 0.05 * limit else "neutral",
+    )
+
+
+def _step(facts: StudyFacts, best: Trial, rate: float) -> str:
+    """Of the same source as the rate."""
+    m = _measurement(best)
+    samples, seconds = rate * m.samples_per_step / m.tokens_per_step, m.tokens_per_step / rate
+    how = "measured once, in the search"
+    if facts.decided_by_finals and facts.finals is not None:
+        rounds = len(log_rates(facts.finals.rounds, best.number))
+        how = f"the mean of its {counted(rounds, 'round')}"
+        if (spread := facts.finals.spread(best.number)) is not None:
+            how += f" (standard deviation {share(spread)})"
+    return f"{samples:.4g} samples/s, {seconds:.4g} s a step: {how}"
+
+
+def _against(facts: StudyFacts, best: Trial, peak: int | None) -> str:
+    theirs = facts.best_peak(facts.baseline)
+    if best is facts.baseline or not theirs or not peak:
+        return ""
+    return f"; {times(peak / theirs)} the baseline's {format_bytes(theirs)}"
+
+
+def _gain(facts: StudyFacts, best: Trial) -> KeyFact:
+    label = "Gain over the baseline"
+    if best is facts.baseline:
+        return KeyFact(
+            label=label, value="none", note="your own options are the best that was found"
+        )
+    finals = facts.finals
+    if facts.decided_by_finals and finals is not None:
+        gain = finals.gain
+        if gain is None:
+            return KeyFact(
+                label=label, value="unknown", note="the baseline was not measured beside it"
+            )
+        clear = gained(facts.how) != "unclear"
+        return KeyFact(
+            label=label,
+            value=times(gain.value),
+            note=f"95 % interval {gain.low:.2f} to {gain.high:.2f}, "
+            f"{counted(len(finals.rounds), 'round')} in turns",
+            tone="good" if clear else "caution",
+        )
+    if not isinstance(facts.baseline.outcome, Measured):
+        why = became(facts.baseline.outcome)
+        return KeyFact(label=label, value="unknown", note=f"the baseline (trial 0) {why}")
+    won, theirs = _measurement(best), _measurement(facts.baseline)
+    ratio, doubt = gain_of_the_search(won, theirs)
+    if facts.how.objective.kind == "memory":
+        return KeyFact(
+            label="Memory beside the baseline's",
+            value=times(won.peak_bytes / theirs.peak_bytes),
+            note=f"of {format_bytes(theirs.peak_bytes)}, at {times(ratio)} (± {doubt:.2f}) its tokens/s; each "
+            "was measured once",
+            tone="good" if gained(facts.how) == "clearly" else "caution",
+        )
+    return KeyFact(
+        label=label,
+        value=times(ratio),
+        note=f"± {doubt:.2f}, the spread of the steps; each was measured once",
+        tone="good" if gained(facts.how) == "clearly" else "caution",
+    )
+
+
+def _certainty(facts: StudyFacts, best: Trial) -> KeyFact:
+    label, finals = "How sure", facts.finals
+    if not facts.decided_by_finals or finals is None:
+        return KeyFact(
+            label=label,
+            value="measured once",
+            note="no finals were run: a second run may differ by more than the steps of one do",
+            tone="caution",
+        )
+    rounds = counted(len(finals.rounds), "round")
+    if finals.tied_with:
+        others = ", ".join(str(n) for n in finals.tied_with)
+        word = "trial" if len(finals.tied_with) == 1 else "trials"
+        return KeyFact(
+            label=label,
+            value="a tie",
+            note=f"not told apart from {word} {others} in {rounds}",
+            tone="caution",
+        )
+    if finals.lead is None:
+        return KeyFact(label=label, value="no rival", note=finals.stop_reason)
+    lead = finals.lead
+    return KeyFact(
+        label=label,
+        value="a clear lead",
+        note=f"{times(lead.value)} ({lead.low:.2f} to {lead.high:.2f}) the runner-up, trial "
+        f"{finals.runner_up}, in {rounds} of fresh processes",
+        tone="good",
+    )
+
+
+def _measurement(trial: Trial) -> Measurement:
+    measurement = measurement_of(trial.outcome)
+    assert measurement is not None
+    return measurement
