@@ -220,7 +220,7 @@ class HardwareSettings:
         "what a node's host has, for hardware that is not there (explain), e.g. 512GiB; null asks the host"
     )
     ranks_per_node: int | None = knob(
-        "ranks that share a node's host, for hardware that is not there (explain); null is all",
+        "ranks that share a node's host, for CUDA hardware that is not there (explain); null is all",
         minimum=1,
     )
 

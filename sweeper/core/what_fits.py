@@ -11,7 +11,7 @@ from sweeper.core.ladders import Change, ladders
 from sweeper.core.settings import Settings, with_values
 
 _SHORTEST_SEQUENCE = 64  # tokens; less is no use to propose
-_MOST_MEMBERS = 5  # changes in one answer; more are no small change
+MOST_CHANGES = 5  # changes in one answer; more are no small change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ def sufficient_changes(settings: Settings, need: Need) -> Found:
     rungs = [rung for rung in ladders(settings) if rung]
     found: list[Answer] = []
     closest: Answer | None = None
-    for num_changes in range(1, min(len(rungs), _MOST_MEMBERS) + 1):
+    for num_changes in range(1, min(len(rungs), MOST_CHANGES) + 1):
         if found and num_changes > 2:
             break
         enough: list[Answer] = []

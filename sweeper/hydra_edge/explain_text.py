@@ -13,7 +13,7 @@ from sweeper.core.memory_limit import DEVICE, HOST, MemoryLimit
 from sweeper.core.outcome import Infeasible, Unsupported
 from sweeper.core.settings import Scalar, Settings
 from sweeper.core.spec import TrialSpec
-from sweeper.core.what_fits import Answer, Found
+from sweeper.core.what_fits import MOST_CHANGES, Answer, Found
 from sweeper.hydra_edge.explain import Explanation
 from sweeper.hydra_edge.explain_memory import memory_tables
 from sweeper.hydra_edge.plain_text import field, paragraph, percent, size, size_with_interval
@@ -186,7 +186,7 @@ def _no_answer(explanation: Explanation, found: Found) -> Iterator[str]:
     if memory is None or memory.fit is None:
         return  # the plan has said why, and no change of ours helps
     tried = list(dict.fromkeys(_TRIED[ladder] for ladder in _ladders(memory.settings)))
-    yield f"None of these makes it surely fit, nor do several together: {', '.join(tried)}."
+    yield f"None of these makes it surely fit, nor do up to {MOST_CHANGES} together: {', '.join(tried)}."
     if closest is None or closest.fit.mean_bytes >= memory.fit.mean_bytes:
         return
     typed = _typed_together(closest, explanation)
