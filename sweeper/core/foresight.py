@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sweeper.core.machine import Machine
 from sweeper.core.memory.calibration import Calibration, MemoryEstimate, surely_too_large
+from sweeper.core.memory.demand import Demand, on_the_host
 from sweeper.core.memory.model import MemoryNeed, memory_need
+from sweeper.core.memory_limit import host_memory_bytes
 from sweeper.core.model_profile import ModelProfile
 from sweeper.core.outcome import Infeasible, Measured, measurement_of
 from sweeper.core.plan import Plan
@@ -18,17 +20,6 @@ from sweeper.core.spec import TrialSpec
 from sweeper.core.trial import Trial
 
 DOES_NOT_FIT = "does-not-fit"
-# Of what the ranks offload to the host, which trials on a device do not correct.
-_HOST_DOUBT = 0.15
-
-
-@dataclass(frozen=True, slots=True)
-class _Demand:
-    """What somebody needs, and has."""
-
-    who: str
-    estimate: MemoryEstimate
-    limit_bytes: int
 
 
 class Foresight:
@@ -52,7 +43,7 @@ class Foresight:
         """That it fits; 0 for one that is refused, 1 where nothing is known."""
         if not isinstance(plan.ready, TrialSpec):
             return 0.0
-        chances = [d.estimate.probability_below(d.limit_bytes) for d in self._demands(plan)]
+        chances = [d.probability for d in self._demands(plan)]
         return min(chances, default=1.0)
 
     def estimate(self, plan: Plan) -> MemoryEstimate | None:
@@ -70,22 +61,24 @@ class Foresight:
         limit_bytes = self._limit_bytes(trial.memory_limit_bytes)
         self._calibration.learn(settings, need, outcome, limit_bytes)
 
-    def longest_sequence(self, trial: Trial) -> LongestSequence | None:
+    def longest_sequence(self, trial: Trial) -> LongestSequence:
         """What the trial's configuration would need at the longest sequence that its model takes."""
         settings = settings_from_flat(trial.settings)
         profile = self._profile_of(settings)
         limit_bytes = self._limit_bytes(trial.memory_limit_bytes)
         tokens = profile.max_positions if profile is not None else None
-        if not tokens or tokens <= settings.workload.sequence_length or not limit_bytes:
-            return None
+        if profile is None or not tokens or tokens <= settings.workload.sequence_length:
+            return LongestSequence(tokens=tokens, limit_bytes=limit_bytes or None)
         settings = with_values(settings, {"workload.sequence_length": tokens})
-        need = self._need(settings)
-        assert need is not None
-        estimate = self._calibration.estimate(settings, need)
-        total = estimate.mean_bytes + estimate.untouched_bytes
-        return LongestSequence(tokens=tokens, need_bytes=int(total), limit_bytes=limit_bytes)
+        estimate = self._calibration.estimate(settings, memory_need(settings, profile))
+        return LongestSequence(
+            tokens=tokens,
+            need_bytes=int(estimate.mean_bytes + estimate.untouched_bytes),
+            deviation_bytes=estimate.deviation_bytes,
+            limit_bytes=limit_bytes or None,
+        )
 
-    def _demands(self, plan: Plan) -> Iterator[_Demand]:
+    def _demands(self, plan: Plan) -> Iterator[Demand]:
         """On a rank, and on the host that all ranks offload to."""
         if not isinstance(plan.ready, TrialSpec):
             return
@@ -95,11 +88,13 @@ class Foresight:
         limit_bytes = self._limit_bytes(plan.ready.memory_limit_bytes)
         if limit_bytes:
             estimate = self._calibration.estimate(plan.settings, need)
-            yield _Demand("a rank", estimate, limit_bytes)
+            yield Demand(who="a rank", estimate=estimate, limit_bytes=limit_bytes)
         if not need.shared:
-            total = float(need.host_bytes * plan.ready.ranks)
-            host = MemoryEstimate(mean_bytes=total, deviation_bytes=_HOST_DOUBT * total)
-            yield _Demand("the host", host, self._machine.host_memory_bytes)
+            yield on_the_host(
+                need,
+                ranks=plan.ready.ranks,
+                host_memory_bytes=host_memory_bytes(plan.settings, self._machine),
+            )
 
     def _need(self, settings: Settings) -> MemoryNeed | None:
         profile = self._profile_of(settings)
@@ -110,7 +105,7 @@ class Foresight:
         return limit_bytes or self._machine.device_memory_bytes or 0
 
 
-def _refused(demand: _Demand) -> Infeasible:
+def _refused(demand: Demand) -> Infeasible:
     estimate, limit_bytes = demand.estimate, demand.limit_bytes
     total = estimate.mean_bytes + estimate.untouched_bytes
     return Infeasible(

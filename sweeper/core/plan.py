@@ -7,14 +7,18 @@ from dataclasses import dataclass
 
 from sweeper.core.ds_config import ds_config, ops_needed, unknown_top_level_keys
 from sweeper.core.machine import Machine
+from sweeper.core.memory_limit import enforced_bytes
 from sweeper.core.outcome import Infeasible, Unsupported
 from sweeper.core.rules import FORBIDDEN, IGNORED, NEEDS, OWN_VALUES
 from sweeper.core.script import ScriptSpec
 from sweeper.core.settings import HUGGING_FACE, ScriptSettings, Settings, with_values
 from sweeper.core.spec import TrialSpec
 
-# Settings that change how a trial is started and how long we wait, not what is trained.
+# Settings that change how a trial is started and how long we wait, or that tell of hardware, not what
+# is trained.
 _NO_WORK = (
+    "hardware.host_memory",
+    "hardware.ranks_per_node",
     "launch.runner",
     "launch.timeout_seconds",
     "launch.hang_seconds",
@@ -107,7 +111,7 @@ def specification(settings: Settings, machine: Machine) -> TrialSpec:
         precision=settings.precision.mode,
         accelerator=hardware.accelerator,
         ranks=hardware.ranks,
-        memory_limit_bytes=memory_limit_bytes(settings, machine),
+        memory_limit_bytes=enforced_bytes(settings, machine),
         micro_size=settings.batch.micro_size,
         accumulation_steps=accumulation_steps,
         global_batch_size=workload.global_batch_size,
@@ -144,17 +148,3 @@ def _script(script: ScriptSettings) -> ScriptSpec | None:
         folder=script.folder or ".",
         ds_config=script.ds_config,
     )
-
-
-def memory_limit_bytes(settings: Settings, machine: Machine) -> int:
-    """What one rank may use: as asked, else an equal share of the host, or 0: all of a CUDA device.
-
-    A trial on the CPU always has a limit, so that it runs out of memory by itself and the kernel
-    never has to choose a victim. A device that is said to be smaller than this one is a limit too.
-    """
-    asked = settings.hardware.memory_limit_bytes or settings.hardware.device_memory_bytes
-    if asked is not None:
-        return asked
-    if settings.hardware.accelerator == "cuda":
-        return 0
-    return machine.host_memory_bytes // settings.hardware.ranks

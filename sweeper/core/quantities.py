@@ -18,6 +18,7 @@ _UNITS = {
     "GIB": 2**30,
     "TIB": 2**40,
 }
+LEAST_BYTES = 2**20  # what is smaller lacks its unit, or has the wrong one
 _PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?B?)\s*", re.IGNORECASE)
 
 
@@ -30,7 +31,14 @@ def parse_bytes(text: str, *, setting: str) -> int:
             f"{setting}={text}: not a size; give a number above 0 with B, KB, MB, GB, TB, KiB, MiB, "
             f"GiB or TiB; type for example {setting}=8GiB"
         )
-    return int(float(match.group(1)) * _UNITS[unit])
+    num_bytes = int(float(match.group(1)) * _UNITS[unit])
+    if num_bytes < LEAST_BYTES:
+        meant = f"{match.group(1)}{'GiB' if num_bytes < 1000 else 'MiB'}" if not unit else "8GiB"
+        raise UsageError(
+            f"{setting}={text}: is {num_bytes:,} bytes, less than anything trains in; give at least "
+            f"1MiB, with its unit; type for example {setting}={meant}"
+        )
+    return num_bytes
 
 
 def format_rate(per_second: float) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeper.core.equivalence import loss_differences
+from sweeper.core.memory.calibration import MemoryEstimate
+from sweeper.core.memory.demand import level
 from sweeper.core.outcome import Infeasible, Unsupported, kind_of, measurement_of
 from sweeper.core.quantities import format_bytes
 from sweeper.core.space import Point, SearchSpace
@@ -26,15 +28,38 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongestSequence:
-    """What a rank is predicted to need at the longest sequence that the model takes."""
+    """What a rank is predicted to need at the longest sequence that the model takes.
 
-    tokens: int
-    need_bytes: int
-    limit_bytes: int
+    ``tokens`` is None where the model is not known to have one, ``need_bytes`` where the winner
+    trains at it already, ``deviation_bytes`` in files from before it was kept.
+    """
 
-    @property
-    def fits(self) -> bool:
-        return self.need_bytes <= self.limit_bytes
+    tokens: int | None
+    need_bytes: int | None = None
+    deviation_bytes: float | None = None
+    limit_bytes: int | None
+
+    def in_words(self) -> str:
+        """A sentence, with explain's words for how likely it fits."""
+        if self.tokens is None:
+            return "How long its samples may be is not known of this model."
+        if self.need_bytes is None:
+            return f"It was measured at its longest sequence, {self.tokens:,} tokens."
+        at, needed = (
+            f"At its longest sequence of {self.tokens:,} tokens",
+            format_bytes(self.need_bytes),
+        )
+        if self.limit_bytes is None:
+            return f"{at} {needed} are predicted; what a rank may use is not known."
+        if self.deviation_bytes is None:
+            return f"{at} {needed} of {format_bytes(self.limit_bytes)} are predicted."
+        estimate = MemoryEstimate(
+            mean_bytes=float(self.need_bytes), deviation_bytes=self.deviation_bytes
+        )
+        return (
+            f"{at} it {level(estimate, self.limit_bytes)}: predicted are {needed} (give or take "
+            f"{format_bytes(2 * self.deviation_bytes)}) of {format_bytes(self.limit_bytes)}."
+        )
 
 
 def longest_sequence(document: Any) -> LongestSequence | None:
@@ -118,12 +143,8 @@ def in_words(found: Robustness) -> str:
     parts = [_neighbours_in_words(found)]
     if found.head_room is not None:
         parts.append(f"It leaves {found.head_room:.0%} of its memory limit free.")
-    if (longest := found.longest) is not None:
-        verdict = "fits" if longest.fits else "would run out of memory"
-        parts.append(
-            f"At its longest sequence of {longest.tokens:,} tokens it {verdict}: predicted are "
-            f"{format_bytes(longest.need_bytes)} of {format_bytes(longest.limit_bytes)}."
-        )
+    if found.longest is not None:
+        parts.append(found.longest.in_words())
     return " ".join(parts)
 
 

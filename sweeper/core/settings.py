@@ -216,17 +216,25 @@ class HardwareSettings:
         "what a device has, for hardware that is not there (explain), e.g. 24GiB; null asks the device"
     )
 
+    host_memory: str | None = knob(
+        "what a node's host has, for hardware that is not there (explain), e.g. 512GiB; null asks the host"
+    )
+    ranks_per_node: int | None = knob(
+        "ranks that share a node's host, for CUDA hardware that is not there (explain); null is all",
+        minimum=1,
+    )
+
     @property
     def memory_limit_bytes(self) -> int | None:
-        if self.memory_limit is None:
-            return None
-        return parse_bytes(self.memory_limit, setting="hardware.memory_limit")
+        return _size("hardware.memory_limit", self.memory_limit)
 
     @property
     def device_memory_bytes(self) -> int | None:
-        if self.device_memory is None:
-            return None
-        return parse_bytes(self.device_memory, setting="hardware.device_memory")
+        return _size("hardware.device_memory", self.device_memory)
+
+    @property
+    def host_memory_bytes(self) -> int | None:
+        return _size("hardware.host_memory", self.host_memory)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,8 +383,13 @@ def settings_from_mapping(values: Mapping[str, Any]) -> Settings:
         )
     settings = group_from_mapping(Settings, values, "")
     # A bad size is an error now, not in the trial.
-    _ = settings.hardware.memory_limit_bytes, settings.hardware.device_memory_bytes
+    hardware = settings.hardware
+    _ = hardware.memory_limit_bytes, hardware.device_memory_bytes, hardware.host_memory_bytes
     return settings
+
+
+def _size(name: str, text: str | None) -> int | None:
+    return None if text is None else parse_bytes(text, setting=name)
 
 
 def unknown_setting(name: str, typed: str) -> str:

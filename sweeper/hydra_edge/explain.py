@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -11,21 +12,32 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from sweeper.core.judgement import Judgement, judge
+from sweeper.core.ladders import CHECKPOINTING, Change
 from sweeper.core.machine import Machine
-from sweeper.core.memory.calibration import Calibration, MemoryEstimate, fits
-from sweeper.core.memory.model import MemoryNeed, memory_need
+from sweeper.core.memory.model import Phases, memory_phases
+from sweeper.core.memory_limit import memory_limit
 from sweeper.core.model_profile import ModelProfile
-from sweeper.core.outcome import Infeasible
-from sweeper.core.plan import Plan, memory_limit_bytes, plan
-from sweeper.core.settings import Settings
+from sweeper.core.nearest_layout import nearest_layouts
+from sweeper.core.outcome import Infeasible, Unsupported
+from sweeper.core.plan import Plan, plan
+from sweeper.core.settings import Settings, with_values
 from sweeper.core.spec import TrialSpec
-from sweeper.core.what_fits import Answer, Fit, Need, largest_micro_size, sufficient_changes
+from sweeper.core.what_fits import (
+    Answer,
+    Fit,
+    Found,
+    Need,
+    largest_micro_size,
+    shorter_sequence,
+    sufficient_changes,
+)
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.compose import settings_of
+from sweeper.hydra_edge.explain_hardware import Hardware, hardware_of
 from sweeper.hydra_edge.messages import EXPECTED, usage_error
 from sweeper.hydra_edge.schema import register
 from sweeper.places import conf_dir
-from sweeper.run.machine import device_count, quick_look, thorough_look
 from sweeper.run.model_profile import Profiled, profile_of
 
 _ON_CUDA = "hardware=cuda"
@@ -33,21 +45,13 @@ _HARDWARE = ("hardware", "hardware.accelerator")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """``limit_bytes`` and ``host_bytes`` (of a node) are None where they are not known."""
-
-    need: MemoryNeed
-    estimate: MemoryEstimate
-    limit_bytes: int | None
-    host_bytes: int | None
-    fit: Fit | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """``memory`` is None where the plan forbids the settings or the model cannot be traced.
+    """``memory`` and its ``phases`` are None where the plan forbids the settings or the model cannot
+    be traced; ``recomputed`` has the phases with the other ways of checkpointing, as they are typed.
 
-    ``answers`` are what would make it fit, ``larger_micro_size`` what fits too.
+    Where the plan forbids a layout, ``nearest`` are changes of one setting that it allows, and what
+    follows is of the first. ``found`` is what would make it fit, ``shorter`` a sequence with which
+    the closest of it would, ``larger_micro_size`` what fits too.
     """
 
     arguments: tuple[str, ...]
@@ -55,9 +59,13 @@ class Explanation:
     machine: Machine
     imagined: bool
     profiled: Profiled
-    memory: Memory | None
-    answers: tuple[Answer, ...]
-    larger_micro_size: int | None
+    nearest: tuple[Change, ...] = ()
+    memory: Judgement | None = None
+    phases: Phases | None = None
+    recomputed: Mapping[str, Phases] = field(default_factory=dict)
+    found: Found | None = None
+    shorter: Answer | None = None
+    larger_micro_size: int | None = None
 
 
 def explain(arguments: Sequence[str]) -> Explanation:
@@ -66,28 +74,73 @@ def explain(arguments: Sequence[str]) -> Explanation:
     Raises UsageError as a trial would, before anything else is done.
     """
     settings = compose(arguments)
-    look = _looker(settings)
-    planned = plan(settings, look(settings))
-    found = profile_of(settings)
-    profile = found.profile
-    allowed = not isinstance(planned.ready, Infeasible)
-    memory = _memory(planned.settings, look, profile) if profile and allowed else None
+    hardware = hardware_of(settings)
+    planned = plan(settings, hardware.machine(settings))
+    profiled = profile_of(settings)
     explanation = Explanation(
         arguments=tuple(arguments),
         plan=planned,
-        machine=look(settings),
-        imagined=is_imagined(settings),
-        profiled=found,
-        memory=memory,
-        answers=(),
-        larger_micro_size=None,
+        machine=hardware.machine(settings),
+        imagined=hardware.imagined,
+        profiled=profiled,
     )
-    if profile is None or _limit(settings, look) is None:
+    if isinstance(planned.ready, Infeasible):
+        nearest = nearest_layouts(settings, _allowed(hardware))
+        if nearest:
+            settings = with_values(settings, nearest[0].values)
+        explanation = replace(explanation, nearest=nearest)
+    if profiled.profile is None:
         return explanation
-    need = _needs(look, profile)
-    if isinstance(planned.ready, TrialSpec) and memory and memory.fit and memory.fit.enough:
+    if explanation.nearest or not isinstance(planned.ready, Infeasible):
+        explanation = replace(explanation, **_memory(settings, hardware, profiled.profile))
+    return _with_advice(explanation, settings, hardware, profiled.profile)
+
+
+def _memory(settings: Settings, hardware: Hardware, profile: ModelProfile) -> dict[str, Any]:
+    """Of settings that the rules allow: the explanation's fields."""
+    machine = hardware.machine(settings)
+    acting = plan(settings, machine).settings
+    others = {
+        typed: memory_phases(with_values(acting, values), profile)
+        for typed, values in CHECKPOINTING.items()
+        if values["checkpointing.every_nth_block"] != acting.checkpointing.every_nth_block
+    }
+    return {
+        "memory": judge(acting, profile, machine, hardware.node(acting)),
+        "phases": memory_phases(acting, profile),
+        "recomputed": others,
+    }
+
+
+def _with_advice(
+    explanation: Explanation, settings: Settings, hardware: Hardware, profile: ModelProfile
+) -> Explanation:
+    """What would make it fit; of what surely does, how much larger a micro-batch may be."""
+    if memory_limit(settings, hardware.machine(settings)) is None:
+        return explanation
+    need, memory = _needs(hardware, profile), explanation.memory
+    fits = memory is not None and memory.fit is not None and memory.fit.enough
+    if fits and not isinstance(explanation.plan.ready, Unsupported):
         return replace(explanation, larger_micro_size=largest_micro_size(settings, need))
-    return replace(explanation, answers=sufficient_changes(settings, need))
+    found, shorter = sufficient_changes(settings, need), None
+    if found.closest and not found.answers:
+        shorter = shorter_sequence(found.closest.settings, need)
+    return replace(explanation, found=found, shorter=shorter)
+
+
+def _allowed(hardware: Hardware) -> Callable[[Settings], bool]:
+    return lambda changed: isinstance(plan(changed, hardware.machine(changed)).ready, TrialSpec)
+
+
+def _needs(hardware: Hardware, profile: ModelProfile) -> Need:
+    def need(settings: Settings) -> Fit | None:
+        machine = hardware.machine(settings)
+        planned = plan(settings, machine)
+        if not isinstance(planned.ready, TrialSpec):
+            return None
+        return judge(planned.settings, profile, machine, hardware.node(settings)).fit
+
+    return need
 
 
 def compose(arguments: Sequence[str]) -> Settings:
@@ -125,69 +178,3 @@ def _with_hardware(arguments: Sequence[str]) -> list[str]:
     if "hardware.device_memory" in typed and typed.isdisjoint(_HARDWARE):
         return [_ON_CUDA, *arguments]
     return list(arguments)
-
-
-def is_imagined(settings: Settings) -> bool:
-    """Whether the hardware is described and need not be there."""
-    hardware = settings.hardware
-    return hardware.accelerator == "cuda" and hardware.device_memory is not None
-
-
-def _looker(settings: Settings) -> Callable[[Settings], Machine]:
-    """What is known of the machine that other settings, with more ranks perhaps, would run on."""
-    if is_imagined(settings):
-        quick = replace(
-            quick_look(),
-            device_memory_bytes=settings.hardware.device_memory_bytes,
-            bf16=True,
-            fp16=True,
-            libaio=None,
-        )
-        return lambda changed: replace(quick, devices=changed.hardware.ranks)
-    if settings.hardware.accelerator == "cuda":
-        there = thorough_look("cuda")[0] if device_count() else replace(quick_look(), devices=0)
-        return lambda changed: there
-    here = quick_look()
-    return lambda changed: here
-
-
-def _limit(settings: Settings, look: Callable[[Settings], Machine]) -> int | None:
-    machine = look(settings)
-    return memory_limit_bytes(settings, machine) or machine.device_memory_bytes
-
-
-def _memory(
-    settings: Settings, look: Callable[[Settings], Machine], profile: ModelProfile
-) -> Memory:
-    """Of settings that the rules allow."""
-    need = memory_need(settings, profile)
-    estimate = Calibration().estimate(settings, need)
-    limit_bytes = _limit(settings, look)
-    host_bytes = None if is_imagined(settings) else look(settings).host_memory_bytes
-    fit = None
-    if limit_bytes is not None:
-        # Where they share one memory, the limit is the host's already.
-        lacks_host = (
-            not need.shared
-            and host_bytes is not None
-            and need.host_bytes * settings.hardware.ranks > host_bytes
-        )
-        fit = Fit(
-            mean_bytes=estimate.mean_bytes + estimate.untouched_bytes,
-            host_bytes=0 if need.shared else need.host_bytes,
-            probability=0.0 if lacks_host else estimate.probability_below(limit_bytes),
-            enough=fits(estimate, limit_bytes) and not lacks_host,
-        )
-    return Memory(
-        need=need, estimate=estimate, limit_bytes=limit_bytes, host_bytes=host_bytes, fit=fit
-    )
-
-
-def _needs(look: Callable[[Settings], Machine], profile: ModelProfile) -> Need:
-    def need(settings: Settings) -> Fit | None:
-        planned = plan(settings, look(settings))
-        if not isinstance(planned.ready, TrialSpec):
-            return None
-        return _memory(planned.settings, look, profile).fit
-
-    return need

@@ -5,22 +5,29 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from sweeper.core.memory.model import MemoryNeed
+from sweeper.core.judgement import Judgement
+from sweeper.core.ladders import SPLITS, Change, ladders
+from sweeper.core.memory.calibration import FIT_MARGIN
+from sweeper.core.memory.demand import PROBABLY_FITS, Demand
+from sweeper.core.memory_limit import DEVICE, HOST, MemoryLimit
 from sweeper.core.outcome import Infeasible, Unsupported
 from sweeper.core.settings import Scalar, Settings
 from sweeper.core.spec import TrialSpec
-from sweeper.core.what_fits import Answer, Change
-from sweeper.hydra_edge.explain import Explanation, Memory
-from sweeper.hydra_edge.plain_text import (
-    field,
-    paragraph,
-    percent,
-    size,
-    size_with_interval,
-    table,
-)
+from sweeper.core.what_fits import MOST_CHANGES, Answer, Found
+from sweeper.hydra_edge.explain import Explanation
+from sweeper.hydra_edge.explain_memory import memory_tables
+from sweeper.hydra_edge.plain_text import field, paragraph, percent, size, size_with_interval
 
 _MOST_ANSWERS = 6
+_TRIED = {  # by ladder
+    "batch.micro_size": "a smaller micro-batch",
+    "zero": "a higher ZeRO stage",
+    "precision": "16 bits",
+    "checkpointing": "checkpointing",
+    "offload": "offload",
+    "hardware.ranks": "eight times the ranks",
+    **{f"parallel.{kind}": "ranks that share the model" for kind in SPLITS},
+}
 _DEVIATIONS = 1.96  # on either side: 95 % of a normal distribution
 
 
@@ -30,9 +37,12 @@ def explanation_text(explanation: Explanation) -> str:
     parts = ["\n".join(field(label, text) for label, text in _facts(explanation))]
     if explanation.profiled.profile is None:
         parts.append(paragraph(f"memory not known: {explanation.profiled.reason}"))
-    if memory is not None:
-        parts.append(_components(memory.need))
-        parts.append("\n".join(map(paragraph, _verdict(memory, explanation))))
+    if memory is not None and explanation.phases is not None:
+        if explanation.nearest:
+            typed = _typed(explanation.nearest[0], explanation.arguments)
+            parts.append(f"With {typed} it would be:")
+        parts.append(memory_tables(memory.need, explanation.phases, explanation.recomputed))
+        parts.append("\n".join(map(paragraph, _verdict(memory))))
     parts.append("\n".join(_advice(explanation)))
     if isinstance(ready, TrialSpec):
         parts.append(f"ds_config.json\n{json.dumps(ready.ds_config, indent=2)}")
@@ -59,6 +69,9 @@ def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
             yield "plan", f"not possible here: {reason}{_describe_it(explanation)}"
         case _:
             yield "plan", "legal"
+    if explanation.nearest:
+        typed = [_typed(change, explanation.arguments) for change in explanation.nearest]
+        yield "allowed", f"with {', or with '.join(typed)}"
     for note in explanation.plan.notes:
         yield "note", note
 
@@ -66,6 +79,10 @@ def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
 def _hardware(explanation: Explanation) -> str:
     hardware, machine = explanation.plan.settings.hardware, explanation.machine
     ranks = _count(hardware.ranks, f"{hardware.accelerator} rank")
+    if explanation.imagined and hardware.accelerator == "cpu":
+        return (
+            f"{ranks} on a host of {size(machine.host_memory_bytes)}; described, need not be there"
+        )
     if explanation.imagined:
         device = size(machine.device_memory_bytes or 0)
         return f"{ranks} with {device} a device; described, need not be there"
@@ -101,94 +118,105 @@ def _layout(settings: Settings) -> Iterator[str]:
         yield "no checkpointing"
 
 
-def _components(need: MemoryNeed) -> str:
-    """Where device and host are one memory, what a limit counts."""
-    names = list(dict.fromkeys([*need.device, *need.host]))
-    if need.shared:
-        return table(
-            ("one rank at its peak", "host"),
-            [
-                *((name, (need.component(name),)) for name in names),
-                ("allocated, never touched", (need.untouched_bytes,)),
-            ],
-            ("total", (need.limited_bytes,)),
-        )
-    return table(
-        ("one rank at its peak", "device", "host"),
-        [(name, (need.device.get(name, 0), need.host.get(name, 0))) for name in names],
-        ("total", (need.device_bytes, need.host_bytes)),
-    )
-
-
-def _verdict(memory: Memory, explanation: Explanation) -> Iterator[str]:
-    settings, estimate, fit = explanation.plan.settings, memory.estimate, memory.fit
+def _verdict(memory: Judgement) -> Iterator[str]:
+    estimate, limit = memory.estimate, memory.limit
     needed = size_with_interval(
         estimate.mean_bytes + estimate.untouched_bytes, _DEVIATIONS * estimate.deviation_bytes
     )
-    if memory.limit_bytes is None or fit is None:
+    if limit is None or memory.on_rank is None:
         yield f"needs about {needed} a rank; what a device has is not known"
     else:
-        limit = _limit(memory.limit_bytes, settings)
-        yield f"needs about {needed} of {limit}: {_chance(fit.probability)}"
-    if memory.need.shared:
-        return
-    on_host, there = memory.need.host_bytes * settings.hardware.ranks, memory.host_bytes
-    what = f"host memory of one node, {_count(settings.hardware.ranks, 'rank')}: {size(on_host)}"
-    if there is None:
-        yield f"{what}; what that host has is not known"
-    else:
-        yield f"{what} of {size(there)}{': too much' if on_host > there else ''}"
+        yield f"needs about {needed} of {_limit(limit, memory.settings)}: {_chance(memory.on_rank)}"
+    if not memory.need.shared:
+        yield _host(memory)
 
 
-def _limit(limit_bytes: int, settings: Settings) -> str:
-    hardware = settings.hardware
-    if hardware.memory_limit is not None:
-        return f"{size(limit_bytes)} (hardware.memory_limit)"
-    if hardware.accelerator == "cpu" and hardware.device_memory is None:
-        return f"{size(limit_bytes)}, a rank's share of this host"
-    return f"{size(limit_bytes)} a device"
+def _limit(limit: MemoryLimit, settings: Settings) -> str:
+    """Which of what was set and what is there binds."""
+    asked = settings.hardware.memory_limit_bytes
+    what = {DEVICE: "of this device", HOST: "a rank's share of this host"}.get(limit.set_by)
+    if limit.set_by == "hardware.host_memory":
+        what = "a rank's share of hardware.host_memory"
+    more = f"; hardware.memory_limit={settings.hardware.memory_limit} is more than there is"
+    beyond = more if asked is not None and asked > limit.bytes else ""
+    return f"{size(limit.bytes)} ({what or limit.set_by}{beyond})"
 
 
-def _chance(probability: float) -> str:
-    words = "fits" if probability >= 0.5 else "does not fit"
-    chance = percent(max(probability, 1 - probability))
-    return f"{words} with P {chance}" if chance.startswith(">") else f"{words} with P = {chance}"
+def _chance(demand: Demand) -> str:
+    probability = percent(demand.probability)
+    sign = "" if probability.startswith((">", "<")) else "= "
+    said = f"{demand.level}, P(fits) {sign}{probability}"
+    near = demand.level == PROBABLY_FITS and probability.startswith(">")
+    return f"{said}, but less than {FIT_MARGIN:.0%} of it to spare" if near else said
+
+
+def _host(memory: Judgement) -> str:
+    node, ranks = memory.node, _count(memory.node.ranks, "rank")
+    nodes = f"{node.nodes} nodes of {ranks} (hardware.ranks_per_node): " if node.nodes > 1 else ""
+    needed = f"{nodes}the host{' of each' if nodes else f' of {ranks}'} needs about"
+    text = f"{needed} {size(memory.need.host_bytes * node.ranks)}"
+    if memory.on_host is None:
+        return f"{text}; what it has is not known; type for example hardware.host_memory=512GiB"
+    return f"{text} of {size(memory.on_host.limit_bytes)}: {_chance(memory.on_host)}"
 
 
 def _advice(explanation: Explanation) -> Iterator[str]:
-    memory, legal = explanation.memory, isinstance(explanation.plan.ready, TrialSpec)
+    legal = isinstance(explanation.plan.ready, TrialSpec)
     if explanation.larger_micro_size is not None:
         yield paragraph(
             f"There is room: batch.micro_size={explanation.larger_micro_size} is the largest "
             "micro-batch that surely fits too."
         )
-    unknown = explanation.profiled.profile is None or (memory is not None and memory.fit is None)
-    if unknown or (legal and memory is not None and memory.fit and memory.fit.enough):
+    found, memory = explanation.found, explanation.memory
+    if found is None or (legal and memory and memory.fit and memory.fit.enough):
         return
-    if not explanation.answers and not legal:
-        return  # the plan has said why, and no change of ours helps
-    if not explanation.answers:
-        yield paragraph(
-            "No smaller micro-batch, no ZeRO stage, offload, checkpointing or precision and no "
-            "eightfold number of ranks makes it surely fit; parallel=tensor2 or a smaller "
-            "workload.sequence_length may."
-        )
+    if not found.answers:
+        yield from map(paragraph, _no_answer(explanation, found))
         return
-    wanted = "surely fit" if legal else "allowed, with memory enough"
+    wanted = "surely fit" if memory else "allowed, with memory enough"
     yield f"What would make it {wanted}, the least loss of speed first:"
-    yield f"  {'needs':>9}  {'node host':>9}  {'fits':>6}  type"
-    for answer in explanation.answers[:_MOST_ANSWERS]:
-        yield _answer(answer, explanation.arguments)
+    yield f"  {'needs':>9}  {'node host':>9}  {'P(fits)':>7}  type"
+    for answer in found.answers[:_MOST_ANSWERS]:
+        yield _answer(answer, explanation)
 
 
-def _answer(answer: Answer, arguments: Sequence[str]) -> str:
-    typed = " ".join(_typed(change, arguments) for change in answer.changes)
-    fit, on_host = answer.fit, answer.fit.host_bytes * answer.settings.hardware.ranks
+def _no_answer(explanation: Explanation, found: Found) -> Iterator[str]:
+    """What was tried, and what comes closest."""
+    memory, closest = explanation.memory, found.closest
+    if memory is None or memory.fit is None:
+        return  # the plan has said why, and no change of ours helps
+    tried = list(dict.fromkeys(_TRIED[ladder] for ladder in _ladders(memory.settings)))
+    yield f"None of these makes it surely fit, nor do up to {MOST_CHANGES} together: {', '.join(tried)}."
+    if closest is None or closest.fit.mean_bytes >= memory.fit.mean_bytes:
+        return
+    typed = _typed_together(closest, explanation)
+    yield f"What needs least of all, {size(closest.fit.mean_bytes)}: {typed}"
+    if explanation.shorter is not None:
+        (change,) = explanation.shorter.changes
+        yield f"It would surely fit with {change.typed} too."
+
+
+def _ladders(settings: Settings) -> Iterator[str]:
+    yield from (rungs[0].ladder for rungs in ladders(settings) if rungs)
+
+
+def _answer(answer: Answer, explanation: Explanation) -> str:
+    fit = answer.fit
     first = (
-        f"  {size(fit.mean_bytes):>9}  {size(on_host) if on_host else '-':>9}"
-        f"  {percent(fit.probability):>6}  "
+        f"  {size(fit.mean_bytes):>9}  {size(fit.host_bytes) if fit.host_bytes else '-':>9}"
+        f"  {percent(fit.probability):>7}  "
     )
-    return paragraph(typed, first=first, further=" " * len(first))
+    return paragraph(_typed_together(answer, explanation), first=first, further=" " * len(first))
+
+
+def _typed_together(answer: Answer, explanation: Explanation) -> str:
+    """With what the plan needs to allow it at all, unless the answer sets that itself."""
+    needed = [
+        change
+        for change in explanation.nearest[:1]
+        if not any(change.values.keys() & other.values.keys() for other in answer.changes)
+    ]
+    return " ".join(_typed(change, explanation.arguments) for change in (*needed, *answer.changes))
 
 
 def _typed(change: Change, arguments: Sequence[str]) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 from sweeper.core.files import write_json
 from sweeper.core.folder import TrialFolder
 from sweeper.core.machine import Machine
+from sweeper.core.memory_limit import enforced_bytes
 from sweeper.core.outcome import Infeasible, Measured, Unsupported
-from sweeper.core.plan import Plan, memory_limit_bytes, plan
+from sweeper.core.plan import Plan, plan
 from sweeper.core.settings import Settings
 from sweeper.core.space import Point
 from sweeper.core.trial import Trial, trial_of_plan
@@ -92,7 +93,7 @@ def record_refused(
         number=number,
         point=point,
         overrides=overrides,
-        memory_limit_bytes=memory_limit_bytes(planned.settings, machine),
+        memory_limit_bytes=enforced_bytes(planned.settings, machine),
         started_at=time.time(),
     )
     write_json(folder.trial, trial.to_json())

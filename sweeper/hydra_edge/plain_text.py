@@ -1,14 +1,12 @@
-"""Paragraphs, tables and numbers as plain text for a terminal of 80 columns."""
+"""Paragraphs and numbers as plain text for a terminal of 80 columns."""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
 
 WIDTH = 80  # columns
 _LABEL = 10
-_CELL = 10
 _HARD_SPACE = "\0"  # no line is broken at it
 
 
@@ -28,19 +26,6 @@ def paragraph(text: str, *, first: str = "", further: str = "") -> str:
 def field(label: str, text: str) -> str:
     """A label in a column of its own."""
     return paragraph(text, first=f"{label:{_LABEL}}", further=" " * _LABEL)
-
-
-def table(
-    head: Sequence[str], rows: Sequence[tuple[str, Sequence[int]]], total: tuple[str, Sequence[int]]
-) -> str:
-    """Columns of bytes under ``head``, whose first word stands over the rows' names."""
-    width = max(len(name) for name, _ in [*rows, total, (head[0], ())])
-    first = f"{head[0]:{width}}" + "".join(f"  {column:>{_CELL}}" for column in head[1:])
-    lines = [
-        f"{name:{width}}" + "".join(f"  {size(n) if n else '-':>{_CELL}}" for n in cells)
-        for name, cells in [*rows, total]
-    ]
-    return "\n".join([first, *lines[:-1], "-" * len(first), lines[-1]])
 
 
 def size(num_bytes: float) -> str:

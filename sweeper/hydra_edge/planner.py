@@ -57,8 +57,8 @@ class Planner:
 
     def look_ahead(self, winner: Trial, folder: StudyFolder) -> None:
         """Writes what the winner would need at the longest sequence."""
-        longest = self._foresight and self._foresight.longest_sequence(winner)
-        if longest:
+        if self._foresight is not None:
+            longest = self._foresight.longest_sequence(winner)
             write_json(folder.longest_sequence, asdict(longest))
 
     def write_prediction(self, planned: Plan, folder: TrialFolder) -> None:

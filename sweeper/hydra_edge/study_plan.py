@@ -9,8 +9,8 @@ from typing import Any
 from sweeper.core.files import read_json, write_json
 from sweeper.core.folder import StudyFolder
 from sweeper.core.machine import Machine
+from sweeper.core.memory_limit import memory_limit
 from sweeper.core.outcome import Infeasible, Unsupported
-from sweeper.core.plan import memory_limit_bytes
 from sweeper.core.settings import Settings
 from sweeper.core.space import Point, SearchSpace
 from sweeper.core.study import Budget
@@ -51,14 +51,14 @@ def study_plan(
     budget: Shown,
 ) -> StudyPlan:
     """Of the baseline's settings."""
-    limit_bytes = memory_limit_bytes(settings, machine) or machine.device_memory_bytes
+    limit = memory_limit(settings, machine)
     return StudyPlan(
         model=_model(settings),
         num_parameters=planner.num_parameters(settings),
         ranks=settings.hardware.ranks,
         accelerator=settings.hardware.accelerator,
         device=str(environment.get("device") or "unknown"),
-        memory_limit_bytes=limit_bytes,
+        memory_limit_bytes=limit.bytes if limit else None,
         global_batch_size=settings.workload.global_batch_size,
         sequence_length=None if settings.is_script else settings.workload.sequence_length,
         parameters=tuple(space.parameters),

@@ -20,6 +20,11 @@ ERRORS = [
     (("+model=gpt2", "zero.stag=2"), "there is no setting zero.stag", "type zero.stage="),
     (("+model=gpt2", "model.width=abc"), "model.width=abc", "a whole number"),
     (("+model=gpt2", "hardware.device_memory=x"), "hardware.device_memory=x: not a size", "8GiB"),
+    (
+        ("+model=gpt2", "hardware.device_memory=24"),
+        "hardware.device_memory=24: is 24 bytes",
+        "type for example hardware.device_memory=24GiB",
+    ),
     (("+model=gpt2", "a=("), "does not parse", "type for example"),
     (
         ("+model=gpt2", "batch.micro_size=choice(1,2)"),
@@ -63,22 +68,126 @@ def test_hardware_that_is_not_there_is_judged_by_what_is_said_of_it(tmp_path):
         "gpt2-xl: 1,557,611,200 parameters",
         "8 cuda ranks with 24 GiB a device",
         "plan legal",
-        "of 24 GiB a device: ",
-        "what that host has is not known",
+        "of 24 GiB (hardware.device_memory): probably does not fit, P(fits) = ",
+        "the host of 8 ranks needs about 16 GiB; what it has is not known",
     ):
         assert part in words
     assert ["zero=stage1"] in proposed(text)
+    assert ["parallel=pipeline2"] in proposed(text)
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
 def test_what_is_proposed_fits_when_it_is_typed(tmp_path):
     text = explained(*LLAMA_ON_ONE, cwd=tmp_path)
-    assert "does not fit" in text
+    assert "does not fit" in " ".join(text.split())
     assert 1 <= len(proposed(text)) <= 6
     for overrides in proposed(text)[:2]:
         again = explained(*LLAMA_ON_ONE, *overrides, cwd=tmp_path)
-        assert ": fits with" in " ".join(again.split())
+        assert ": surely fits, P(fits) > 99 %" in " ".join(again.split())
         assert "What would make it" not in again
+
+
+def rows(text):
+    """What stands in each component's row, under the first word of its table's title."""
+    found, title = {}, ""
+    for line in text.splitlines():
+        title = line.split()[0] if "at peak" in line else title
+        found[title, line[:28].strip()] = line[28:]
+    return found
+
+
+def test_every_component_is_listed_with_its_peak_and_its_own_moment(tmp_path):
+    found = rows(explained(*XL_ON_EIGHT, cwd=tmp_path))
+    on_device = [name for title, name in found if title == "device"]
+    for name in (
+        "parameters",
+        "master weights",
+        "optimizer states",
+        "gradients",
+        "buckets and communication",
+        "activations",
+        "checkpointing=every_second",
+        "checkpointing=full",
+        "logits and loss",
+        "workspace",
+    ):
+        assert name in on_device
+    assert "framework base" in [name for title, name in found if title == "host"]
+    at_peak, at_most = found["device", "activations"].split()[:2]
+    assert "-" == at_peak
+    assert float(at_most) > 1
+    assert found["device", "activations"].endswith("in the backward pass")
+    assert found["device", "total"].endswith("in the optimizer's step")
+    checkpointed = rows(explained(*XL_ON_EIGHT, "checkpointing=full", cwd=tmp_path))
+    assert ("device", "checkpointing=none") in checkpointed
+
+
+def test_hpz_needs_more_than_stage_3_does(tmp_path):
+    def parameters(*arguments):
+        text = explained(*XL_ON_EIGHT, "zero=stage3", *arguments, cwd=tmp_path)
+        return float(rows(text)["device", "parameters"].split()[0])
+
+    plain, whole = parameters(), parameters("zero.hpz_partition_size=8")
+    assert plain < whole < parameters("zero.hpz_partition_size=2")
+
+
+def test_the_limit_is_what_there_is_where_more_is_asked_for(tmp_path):
+    text = explained(*XL_ON_EIGHT, "hardware.memory_limit=48GiB", cwd=tmp_path)
+    words = " ".join(text.split())
+    assert (
+        "of 24 GiB (hardware.device_memory; hardware.memory_limit=48GiB is more than there is): "
+        "probably does not fit" in words
+    )
+    small = " ".join(explained(*XL_ON_EIGHT, "hardware.memory_limit=8GiB", cwd=tmp_path).split())
+    assert "of 8 GiB (hardware.memory_limit): does not fit, P(fits) < 1 %" in small
+    here = explained("+model=gpt2-nano", "hardware.memory_limit=900TiB", cwd=tmp_path)
+    assert "a rank's share of this host; hardware.memory_limit=900TiB is more" in " ".join(
+        here.split()
+    )
+
+
+def test_no_layout_is_proposed_that_the_plan_refuses(tmp_path):
+    for device in ("1GiB", "8GiB"):
+        small = ("+model=gpt2-xl", f"hardware.device_memory={device}", "hardware.ranks=4")
+        text = explained(*small, cwd=tmp_path)
+        assert "parallel=tensor" not in text  # it has 25 heads
+        for overrides in proposed(text)[:2]:
+            assert "plan      legal" in explained(*small, *overrides, cwd=tmp_path)
+
+
+def test_a_layout_that_is_not_allowed_has_its_memory_and_what_is_allowed(tmp_path):
+    seven = ("+model=gpt2-xl", "hardware.device_memory=24GiB", "hardware.ranks=7")
+    text = explained(*seven, cwd=tmp_path)
+    assert "not allowed: " in text
+    assert "allowed   with workload.global_batch_size=63, or with hardware.ranks=8" in text
+    assert "optimizer states" in text
+    assert ["workload.global_batch_size=63", "zero=stage1"] in proposed(text)
+    again = explained(*seven, *proposed(text)[0], cwd=tmp_path)
+    assert "plan      legal" in again
+    assert "surely fits" in " ".join(again.split())
+
+
+def test_a_host_is_judged_by_the_ranks_of_its_node(tmp_path):
+    many = ("+model=gpt2-xl", "hardware.device_memory=24GiB", "hardware.ranks=64")
+    offloaded = (*many, "zero=stage2", "offload=optimizer")
+
+    def words(*arguments):
+        return " ".join(explained(*offloaded, *arguments, cwd=tmp_path).split())
+
+    assert "8 nodes of 8 ranks (hardware.ranks_per_node): the host of each needs" in words()
+    assert "16 nodes of 4 ranks" in words("hardware.ranks_per_node=4")
+    small = words("hardware.host_memory=8GiB")
+    assert "of 8 GiB: does not fit, P(fits) < 1 %" in small
+    assert "of 4096 GiB: surely fits, P(fits) > 99 %" in words("hardware.host_memory=4TiB")
+
+
+def test_a_host_for_ranks_on_the_cpu_can_be_described(tmp_path):
+    text = explained(
+        "+model=gpt2-xl", "hardware.ranks=4", "hardware.host_memory=256GiB", cwd=tmp_path
+    )
+    words = " ".join(text.split())
+    assert "4 cpu ranks on a host of 256 GiB; described, need not be there" in words
+    assert "of 64 GiB (a rank's share of hardware.host_memory): surely fits" in words
 
 
 def test_a_change_is_named_in_the_form_that_was_typed(tmp_path):
@@ -109,7 +218,9 @@ def test_nothing_is_proposed_where_no_change_of_these_helps(tmp_path):
     assert "sequence-fits-the-model" in text
     assert "What would make it" not in text
     tiny = explained("+model=llama-8b", "hardware.device_memory=1GiB", cwd=tmp_path)
-    assert "No smaller micro-batch" in tiny
+    assert "None of these makes it surely fit" in tiny
+    assert "smaller micro-batch" not in tiny  # it is 1 already
+    assert "What needs least of all" in tiny
 
 
 def test_room_for_a_larger_micro_batch_is_told(tmp_path):

@@ -12,6 +12,7 @@ from tests.unit.test_memory_model import PROFILE, need
 
 GIB = 2**30
 GPU = Machine(cores=16, host_memory_bytes=64 * GIB, devices=8, device_memory_bytes=80 * GIB)
+ROOMY = Machine(cores=2, host_memory_bytes=2**40)
 ON_GPU = {"hardware.accelerator": "cuda", "precision.mode": "bf16"}
 
 
@@ -34,13 +35,13 @@ def test_what_surely_does_not_fit_is_refused_with_what_it_needs():
 
 
 def test_what_fits_is_left_as_it_is_and_likely():
-    roomy = planned(**{"hardware.memory_limit": "900GiB"})
+    roomy = planned(ROOMY, **{"hardware.memory_limit": "900GiB"})
     assert roomy == foresight().planned(roomy)
     assert foresight().likelihood(roomy) > 0.99
 
 
 def test_near_the_limit_it_is_neither_refused_nor_sure():
-    near = planned(**{"hardware.memory_limit": f"{need().limited_bytes}B"})
+    near = planned(ROOMY, **{"hardware.memory_limit": f"{need().limited_bytes}B"})
     assert isinstance(foresight().planned(near).ready, TrialSpec)
     assert 0.3 < foresight().likelihood(near) < 0.7
 
@@ -59,7 +60,7 @@ def test_an_illegal_plan_has_no_chance():
 
 
 def test_what_a_rank_will_need_is_known_before_its_trial_and_better_after_one():
-    roomy = planned(**{"hardware.memory_limit": "900GiB"})
+    roomy = planned(ROOMY, **{"hardware.memory_limit": "900GiB"})
     mind = foresight()
     before = mind.estimate(roomy)
     assert pytest.approx(need().peak_bytes) == before.mean_bytes
@@ -79,7 +80,7 @@ def test_without_a_profile_it_has_no_opinion():
     assert 1.0 == blind.likelihood(limited)
     assert blind.estimate(limited) is None
     blind.learn(trial_of(0, measured()))
-    assert blind.longest_sequence(trial_of(0, measured())) is None
+    assert blind.longest_sequence(trial_of(0, measured())).tokens is None
 
 
 @pytest.mark.parametrize("kind", [Measured, Stopped])
@@ -87,7 +88,7 @@ def test_it_learns_from_measured_and_from_stopped_trials(kind):
     changes = {"workload.global_batch_size": 64}
     truth = int(0.9 * need().peak_bytes)
     limit = int(0.95 * need().peak_bytes) + need().untouched_bytes
-    near = planned(**{"hardware.memory_limit": f"{limit}B"})
+    near = planned(ROOMY, **{"hardware.memory_limit": f"{limit}B"})
     seer = foresight()
     before = seer.likelihood(near)
     m = measured(peak_bytes=truth).measurement
@@ -100,7 +101,7 @@ def test_it_learns_from_measured_and_from_stopped_trials(kind):
 def test_it_learns_from_what_ran_out_of_memory():
     limit = int(1.1 * need().limited_bytes)
     changes = {"workload.global_batch_size": 64, "hardware.memory_limit": f"{limit}B"}
-    near = planned(**changes)
+    near = planned(ROOMY, **changes)
     seer = foresight()
     before = seer.likelihood(near)
     out = OutOfMemory(memory="host", phase="warm-up", reason="x")
@@ -123,3 +124,17 @@ def test_the_longest_sequence_is_foretold_from_what_trials_have_taught():
     assert 1024 == longest.tokens
     assert longest.need_bytes > need().limited_bytes
     assert longest.limit_bytes == MACHINE.host_memory_bytes
+    assert longest.deviation_bytes > 0
+
+
+def test_a_winner_at_the_longest_sequence_needs_no_foretelling():
+    at_it = {"workload.global_batch_size": 64, "workload.sequence_length": 1024}
+    trial = trial_of(0, measured(), **at_it, **{"model.max_positions": 1024})
+    longest = foresight().longest_sequence(trial)
+    assert (1024, None) == (longest.tokens, longest.need_bytes)
+
+
+def test_a_host_that_is_said_to_be_small_is_too_small():
+    offloaded = {**ON_GPU, "zero.stage": 3, "offload.optimizer": "cpu", "hardware.ranks": 1}
+    small = planned(GPU, **offloaded, **{"hardware.host_memory": "4GiB"})
+    assert isinstance(foresight(GPU).planned(small).ready, Infeasible)

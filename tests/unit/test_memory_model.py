@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from sweeper.core.memory.model import COMPONENTS, memory_need
+from sweeper.core.memory.model import COMPONENTS, memory_need, memory_phases
 from sweeper.core.memory.pieces import Piece, peak_of_device, peak_of_process
 from sweeper.core.model_profile import Activations, Extent, ModelProfile
 from tests.support import nano
@@ -237,3 +237,62 @@ def test_small_blocks_that_were_freed_stay_resident_in_a_process():
     peak = peak_of_process(pieces)
     assert sum(peak.device.values()) == 22
     assert peak.device["workspace"] == 5
+
+
+def at_stage_3(**changes):
+    return on_gpu(**{"zero.stage": 3, "hardware.ranks": 8, **changes})
+
+
+@pytest.mark.parametrize("ranks", [2, 4, 8])
+def test_hpz_keeps_a_second_copy_of_the_weights_shared_by_its_group(ranks):
+    copy = at_stage_3(**{"zero.hpz_partition_size": ranks}).device["parameters"]
+    assert copy - at_stage_3().device["parameters"] == pytest.approx(2 * PARAMETERS / ranks, abs=2)
+
+
+def test_the_second_copy_lives_where_the_weights_do():
+    offloaded = {"offload.params": "cpu", "offload.optimizer": "cpu"}
+    copied = at_stage_3(**offloaded, **{"zero.hpz_partition_size": 4})
+    alone = at_stage_3(**offloaded)
+    assert copied.device["parameters"] == alone.device["parameters"]
+    assert copied.host["parameters"] - alone.host["parameters"] == pytest.approx(
+        2 * PARAMETERS / 4, abs=2
+    )
+
+
+def test_quantised_weights_are_kept_in_sixteen_bits_and_fetched_in_eight():
+    changes = {"zero.stage": 3, "hardware.ranks": 8, "hardware.accelerator": "cuda"}
+    changes |= {"precision.mode": "bf16"}
+    quantised, plain = (
+        memory_phases(nano(**changes, **{"zero.quantized_weights": on}), PROFILE).device["forward"]
+        for on in (True, None)
+    )
+    assert quantised["parameters"] == plain["parameters"]
+    name = "buckets and communication"
+    assert quantised[name] - plain[name] == VOCAB * WIDTH  # the largest one is fetched by itself
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "cuda"])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_the_phase_that_needs_most_is_the_peak(accelerator, stage):
+    changes = {
+        "workload.global_batch_size": 64,
+        "hardware.accelerator": accelerator,
+        "zero.stage": stage,
+        "hardware.ranks": 2,
+    }
+    found, phases = need(**changes), memory_phases(nano(**changes), PROFILE)
+    if phases.device is None:
+        places = [(phases.host, {**found.device, **found.host})]
+    else:
+        places = [(phases.host, found.host), (phases.device, found.device)]
+    for there, peak in places:
+        most = max(there, key=lambda phase: sum(there[phase].values()))
+        assert peak == pytest.approx(there[most], abs=1)
+
+
+def test_a_component_that_is_not_there_at_the_peak_has_a_phase_of_its_own():
+    changes = {"workload.global_batch_size": 64, "hardware.accelerator": "cuda"}
+    phases = memory_phases(nano(**{"precision.mode": "bf16", **changes}), PROFILE)
+    assert "activations" not in phases.device["step"]
+    assert phases.device["backward"]["activations"] > 0
+    assert phases.device["reduce"]["buckets and communication"] > 0

@@ -108,6 +108,11 @@ def test_the_device_is_in_the_key_only_where_it_is_described():
     assert "device_memory" in plan(nano(**{"hardware.device_memory": "3GiB"}), MACHINE).key
 
 
+def test_what_is_said_of_nodes_is_no_other_work():
+    described = {"hardware.host_memory": "8GiB", "hardware.ranks_per_node": 4}
+    assert plan(nano(), MACHINE).key == plan(nano(**described), MACHINE).key
+
+
 def test_a_specification_survives_json():
     spec = plan(nano(**{"zero.stage": 3, "offload.optimizer": "cpu"}), MACHINE).ready
     assert spec == TrialSpec.from_json(json.loads(json.dumps(spec.to_json())))

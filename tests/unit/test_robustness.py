@@ -1,7 +1,14 @@
 import pytest
 
 from sweeper.core.outcome import Infeasible, OutOfMemory, Stopped
-from sweeper.core.robustness import LongestSequence, in_words, one_step_away, robustness, steps_of
+from sweeper.core.robustness import (
+    LongestSequence,
+    in_words,
+    longest_sequence,
+    one_step_away,
+    robustness,
+    steps_of,
+)
 from sweeper.core.space import Choice, FloatRange, IntRange, SearchSpace
 from tests.support import measured, trial_of
 
@@ -111,17 +118,54 @@ def test_it_is_said_in_sentences():
     found = around(
         at(1, measured(900), micro="2", zero="stage1"),
         at(2, OOM, micro="8", zero="stage1"),
-        longest=LongestSequence(tokens=2048, need_bytes=5 * GIB, limit_bytes=4 * GIB),
+        longest=LongestSequence(
+            tokens=2048, need_bytes=5 * GIB, deviation_bytes=0.1 * GIB, limit_bytes=4 * GIB
+        ),
     )
     assert (
         "Of its neighbours, one step away in one option, 1 reached 0.90 times its throughput in the "
         "search; 1 failed (`batch.micro_size=8` out-of-memory); 2 were possible and not tried. "
         "It leaves 25% of its memory limit free. "
-        "At its longest sequence of 2,048 tokens it would run out of memory: predicted are "
-        "5.00 GiB of 4.00 GiB."
+        "At its longest sequence of 2,048 tokens it does not fit: predicted are 5.00 GiB (give or "
+        "take 205 MiB) of 4.00 GiB."
     ) == in_words(found)
 
 
 def test_a_winner_without_neighbours_says_so():
     assert "4 were possible and not tried" in in_words(around())
     assert "It has no neighbours" in in_words(around(steps={}))
+
+
+@pytest.mark.parametrize(
+    ("deviation_gib", "need_gib", "said"),
+    [
+        (0.05, 3.0, "it surely fits: "),
+        (0.5, 3.9, "it probably fits: "),
+        (0.5, 4.1, "it probably does not fit: "),
+        (0.05, 5.0, "it does not fit: "),
+    ],
+)
+def test_the_longest_sequence_is_told_by_how_likely_it_fits(deviation_gib, need_gib, said):
+    longest = LongestSequence(
+        tokens=2048,
+        need_bytes=int(need_gib * GIB),
+        deviation_bytes=deviation_gib * GIB,
+        limit_bytes=4 * GIB,
+    )
+    assert said in longest.in_words()
+
+
+def test_what_is_not_known_of_the_longest_sequence_is_said():
+    unknown = LongestSequence(tokens=None, limit_bytes=4 * GIB).in_words()
+    assert "is not known" in unknown
+    there = LongestSequence(tokens=1024, limit_bytes=4 * GIB).in_words()
+    assert "It was measured at its longest sequence, 1,024 tokens." == there
+    unlimited = LongestSequence(tokens=1024, need_bytes=GIB, deviation_bytes=1.0, limit_bytes=None)
+    assert "what a rank may use is not known" in unlimited.in_words()
+
+
+def test_a_prediction_from_before_its_doubt_was_kept_says_no_more_than_it_knows():
+    old = longest_sequence({"tokens": 128, "need_bytes": GIB, "limit_bytes": 4 * GIB})
+    said = old.in_words()
+    assert "1.00 GiB of 4.00 GiB are predicted" in said
+    assert "fit" not in said

@@ -48,7 +48,13 @@ def test_a_model_without_a_factory_is_refused():
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("1024", 1024), ("8GiB", 8 * 2**30), ("1.5 MB", 1_500_000), ("2g", None), ("2kib", 2048)],
+    [
+        ("8589934592", 8 * 2**30),
+        ("8GiB", 8 * 2**30),
+        ("1.5 MB", 1_500_000),
+        ("2g", None),
+        ("2048kib", 2 * 2**20),
+    ],
 )
 def test_sizes_are_read_as_people_write_them(text, expected):
     if expected is None:
@@ -56,6 +62,15 @@ def test_sizes_are_read_as_people_write_them(text, expected):
             parse_bytes(text, setting="x")
     else:
         assert expected == parse_bytes(text, setting="x")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("24", "24GiB"), ("24.5", "24.5GiB"), ("8192", "8192MiB"), ("24KiB", "8GiB")],
+)
+def test_a_size_in_which_nothing_trains_lacks_its_unit(text, meant):
+    with pytest.raises(UsageError, match=rf"x={text}: is .* bytes.* 1MiB.* type .* x={meant}$"):
+        parse_bytes(text, setting="x")
 
 
 def test_numbers_are_shown_with_four_digits():

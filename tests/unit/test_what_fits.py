@@ -2,11 +2,17 @@
 
 import pytest
 
+from sweeper.core.ladders import ladders
 from sweeper.core.machine import Machine
 from sweeper.core.plan import plan
 from sweeper.core.settings import with_values
 from sweeper.core.spec import TrialSpec
-from sweeper.core.what_fits import Fit, ladders, largest_micro_size, sufficient_changes
+from sweeper.core.what_fits import (
+    Fit,
+    largest_micro_size,
+    shorter_sequence,
+    sufficient_changes,
+)
 from tests.support import nano
 
 MACHINE = Machine(cores=2, host_memory_bytes=2**40, devices=8)
@@ -50,24 +56,28 @@ def need_within(limit):
     return need
 
 
+def answers_to(settings, need):
+    return sufficient_changes(settings, need).answers
+
+
 def typed(answers):
     return [{change.typed for change in answer.changes} for answer in answers]
 
 
 def test_single_changes_come_first_and_the_cheapest_of_them_before_the_others():
-    found = typed(sufficient_changes(on_gpus(), need_within(200)))
+    found = typed(answers_to(on_gpus(), need_within(200)))
     assert [{"batch.micro_size=2"}, {"zero=stage1"}, {"checkpointing=full"}] == found[:3]
 
 
 def test_no_change_goes_further_than_it_must():
-    for members in typed(sufficient_changes(on_gpus(), need_within(200))):
+    for members in typed(answers_to(on_gpus(), need_within(200))):
         assert not members & {"batch.micro_size=1", "zero=stage2", "zero=stage3"}
 
 
 def test_an_answer_is_not_enough_when_one_of_its_changes_is_left_out():
     for limit in (40, 80, 120, 160, 200):
         settings, need = on_gpus(), need_within(limit)
-        for answer in sufficient_changes(settings, need):
+        for answer in answers_to(settings, need):
             assert answer.fit.enough
             for left_out in answer.changes:
                 changed = settings
@@ -79,26 +89,26 @@ def test_an_answer_is_not_enough_when_one_of_its_changes_is_left_out():
 
 
 def test_no_answer_holds_another_one():
-    answers = typed(sufficient_changes(on_gpus(), need_within(120)))
+    answers = typed(answers_to(on_gpus(), need_within(120)))
     assert answers
     assert not any(one < other for one in answers for other in answers)
 
 
 def test_pairs_are_found_where_no_single_change_is_enough():
-    answers = sufficient_changes(on_gpus(), need_within(80))
+    answers = answers_to(on_gpus(), need_within(80))
     assert {2} == {len(answer.changes) for answer in answers}
     assert {"zero=stage2", "checkpointing=full"} in typed(answers)
 
 
 def test_more_than_two_changes_are_told_only_where_two_are_not_enough():
-    assert {3} <= {len(a.changes) for a in sufficient_changes(on_gpus(), need_within(30))}
-    assert 3 not in {len(a.changes) for a in sufficient_changes(on_gpus(), need_within(120))}
+    assert {3} <= {len(a.changes) for a in answers_to(on_gpus(), need_within(30))}
+    assert 3 not in {len(a.changes) for a in answers_to(on_gpus(), need_within(120))}
 
 
 def test_a_change_that_needs_another_comes_with_it():
     offloading = [
         members
-        for members in typed(sufficient_changes(on_gpus(), need_within(130)))
+        for members in typed(answers_to(on_gpus(), need_within(130)))
         if "offload=optimizer" in members
     ]
     assert offloading
@@ -107,24 +117,24 @@ def test_a_change_that_needs_another_comes_with_it():
 
 def test_every_answer_is_a_plan_that_the_rules_allow():
     settings = on_gpus(**{"offload.optimizer": "cpu"})  # not allowed at stage 0
-    answers = sufficient_changes(settings, need_within(200))
+    answers = answers_to(settings, need_within(200))
     assert {"zero=stage1"} in typed(answers)
     assert all(isinstance(plan(a.settings, MACHINE).ready, TrialSpec) for a in answers)
 
 
 def test_nothing_is_said_where_nothing_helps():
-    assert () == sufficient_changes(on_gpus(), need_within(1))
+    assert () == answers_to(on_gpus(), need_within(1))
 
 
 def test_a_likely_fit_is_not_enough():
     def need(settings):
         return Fit(mean_bytes=1.0, host_bytes=0, probability=0.9, enough=False)
 
-    assert () == sufficient_changes(on_gpus(), need)
+    assert () == answers_to(on_gpus(), need)
 
 
 def test_more_devices_are_proposed_last_and_never_more_ranks_on_one_cpu():
-    found = sufficient_changes(on_gpus(**{"zero.stage": 1}), need_within(140))
+    found = answers_to(on_gpus(**{"zero.stage": 1}), need_within(140))
     singles = [answer.changes[0].ladder for answer in found if len(answer.changes) == 1]
     assert "hardware.ranks" == singles[-1]
     on_cpu = [change for ladder in ladders(nano()) for change in ladder]
@@ -160,3 +170,67 @@ def test_the_largest_micro_batch_that_fits_divides_the_samples_of_a_rank():
     assert 8 == largest_micro_size(on_gpus(), need_within(330))
     assert 16 == largest_micro_size(on_gpus(), need_within(10_000))  # all samples of a rank
     assert None is largest_micro_size(on_gpus(), need_within(250))
+
+
+def on_layouts(**changes):
+    """Eight GPUs and a model whose 25 heads no even number divides."""
+    return on_gpus(**{"hardware.ranks": 8, "model.heads": 25, "model.layers": 48, **changes})
+
+
+def shared_by_all(limit):
+    """As need_within, of a model whose parts are shared by tensor, pipeline and sequence ranks."""
+
+    def need(settings):
+        planned = plan(settings, MACHINE)
+        if not isinstance(planned.ready, TrialSpec):
+            return None
+        degrees = settings.parallel
+        needs = 240 / (degrees.tensor * degrees.pipeline * degrees.sequence)
+        there = needs <= limit
+        return Fit(mean_bytes=needs, host_bytes=0, probability=float(there), enough=there)
+
+    return need
+
+
+def test_ranks_that_share_the_model_are_proposed_where_the_plan_allows_it():
+    found = typed(answers_to(on_layouts(), shared_by_all(100)))
+    assert [{"parallel=pipeline4"}] == [members for members in found if len(members) == 1]
+    assert not any("parallel=tensor" in name for members in found for name in members)
+    even = typed(answers_to(on_layouts(**{"model.heads": 24}), shared_by_all(100)))
+    assert {"parallel=sequence4"} == even[0]
+    assert {"parallel=tensor4"} in even
+
+
+def test_a_model_is_not_shared_by_a_rank_alone_and_comes_with_the_ranks_for_it():
+    found = typed(answers_to(on_layouts(**{"hardware.ranks": 1}), shared_by_all(130)))
+    assert {"hardware.ranks=2", "parallel=pipeline2"} in found
+    assert {"parallel=pipeline2"} not in found
+
+
+def test_a_layout_takes_the_place_of_the_one_before():
+    split = on_layouts(**{"parallel.pipeline": 2})
+    (proposed,) = [
+        c for ladder in ladders(split) for c in ladder if c.typed == "parallel=sequence4"
+    ]
+    assert (4, 1) == (
+        (changed := with_values(split, proposed.values)).parallel.sequence,
+        changed.parallel.pipeline,
+    )
+
+
+def test_where_nothing_is_enough_what_needs_least_is_told():
+    found = sufficient_changes(on_gpus(), need_within(1))
+    assert () == found.answers
+    assert 0 < found.closest.fit.mean_bytes < units(on_gpus()) / 10
+    assert found.closest.fit.mean_bytes == units(found.closest.settings)
+
+
+def test_a_shorter_sequence_is_the_longest_half_that_is_enough():
+    def need(settings):
+        length = settings.workload.sequence_length
+        return Fit(mean_bytes=length, host_bytes=0, probability=1.0, enough=length <= 300)
+
+    whole = on_gpus(**{"model.max_positions": 1024, "workload.sequence_length": 1024})
+    assert "workload.sequence_length=256" == shorter_sequence(whole, need).changes[0].typed
+    short = with_values(whole, {"workload.sequence_length": 64})
+    assert None is shorter_sequence(short, need)

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sweeper.core.memory.activations import activations
-from sweeper.core.memory.pieces import peak_of_device, peak_of_process
+from sweeper.core.memory.pieces import (
+    Phase,
+    Piece,
+    peak_of_device,
+    peak_of_process,
+    phases_of_device,
+    phases_of_process,
+)
 from sweeper.core.memory.share import share_of
 from sweeper.core.memory.states import states
 from sweeper.core.model_profile import ModelProfile
@@ -83,27 +90,75 @@ class MemoryNeed:
 
 def memory_need(settings: Settings, profile: ModelProfile) -> MemoryNeed:
     """Raises KeyError for a precision that the profile does not know."""
-    share = share_of(settings, profile)
-    pieces = [*states(settings, share), *activations(settings, profile, share)]
+    pieces = _pieces(settings, profile)
     if settings.hardware.accelerator == "cpu":
-        fragmentation = CPU_FRAGMENTATION[settings.zero.stage]
-        peak = peak_of_process(pieces, fragmentation=fragmentation)
-        kernels = min(CPU_KERNEL_BYTES, 4 * profile.num_parameters)
-        workspace = peak.device.get("workspace", 0.0) + kernels
+        peak = peak_of_process(pieces, fragmentation=CPU_FRAGMENTATION[settings.zero.stage])
         return MemoryNeed(
-            device=_rounded({**peak.device, "workspace": workspace}),
-            host=_rounded({**peak.host, "framework base": CPU_BASE_BYTES[settings.precision.mode]}),
+            device=_rounded(_with_kernels(peak.device, profile)),
+            host=_rounded(_with_base(peak.host, settings)),
             shared=True,
             untouched_bytes=round(peak.untouched) + CPU_UNTOUCHED_BASE_BYTES,
         )
     peak = peak_of_device(pieces)
-    workspace = CUDA_WORKSPACE_BYTES + CUDA_FRAGMENTATION * sum(peak.device.values())
-    device = {**peak.device, "workspace": peak.device.get("workspace", 0.0) + workspace}
     return MemoryNeed(
-        device=_rounded(device),
-        host=_rounded({**peak.host, "framework base": CUDA_HOST_BASE_BYTES}),
+        device=_rounded(_with_allocator(peak.device)),
+        host=_rounded(_with_base(peak.host, settings)),
         shared=False,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phases:
+    """Components in bytes in each phase of a step, on a rank's device and host.
+
+    In the phase that needs most they are MemoryNeed's. ``device`` is None where the two are one
+    memory.
+    """
+
+    device: Mapping[Phase, Mapping[str, int]] | None
+    host: Mapping[Phase, Mapping[str, int]]
+
+
+def memory_phases(settings: Settings, profile: ModelProfile) -> Phases:
+    """What is where and when. Raises KeyError as memory_need."""
+    pieces = _pieces(settings, profile)
+    if settings.hardware.accelerator == "cpu":
+        fragmentation = CPU_FRAGMENTATION[settings.zero.stage]
+        together = phases_of_process(pieces, fragmentation=fragmentation)
+        return Phases(
+            device=None,
+            host={
+                phase: _rounded(_with_base(_with_kernels(components, profile), settings))
+                for phase, components in together.items()
+            },
+        )
+    device = phases_of_device(pieces, "device")
+    host = phases_of_device(pieces, "host")
+    return Phases(
+        device={phase: _rounded(_with_allocator(there)) for phase, there in device.items()},
+        host={phase: _rounded(_with_base(there, settings)) for phase, there in host.items()},
+    )
+
+
+def _pieces(settings: Settings, profile: ModelProfile) -> list[Piece]:
+    share = share_of(settings, profile)
+    return [*states(settings, share), *activations(settings, profile, share)]
+
+
+def _with_kernels(components: Mapping[str, float], profile: ModelProfile) -> dict[str, float]:
+    kernels = min(CPU_KERNEL_BYTES, 4 * profile.num_parameters)
+    return {**components, "workspace": components.get("workspace", 0.0) + kernels}
+
+
+def _with_allocator(components: Mapping[str, float]) -> dict[str, float]:
+    workspace = CUDA_WORKSPACE_BYTES + CUDA_FRAGMENTATION * sum(components.values())
+    return {**components, "workspace": components.get("workspace", 0.0) + workspace}
+
+
+def _with_base(components: Mapping[str, float], settings: Settings) -> dict[str, float]:
+    on_cpu = settings.hardware.accelerator == "cpu"
+    base = CPU_BASE_BYTES[settings.precision.mode] if on_cpu else CUDA_HOST_BASE_BYTES
+    return {**components, "framework base": base}
 
 
 def _rounded(components: Mapping[str, float]) -> dict[str, int]:

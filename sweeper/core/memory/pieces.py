@@ -88,29 +88,71 @@ def peak_of_device(pieces: Iterable[Piece]) -> Peak:
 
 
 def peak_of_process(pieces: Iterable[Piece], *, fragmentation: float = 1.0) -> Peak:
-    """Where device and host are one memory and resident is what counts.
+    """Where device and host are one memory and resident is what counts."""
+    known = list(pieces)
+    there = _resident(known, fragmentation)
+    phase = max(there.blocks, key=lambda name: (there.blocks[name], there.heaps[name]))
+    allocated = max(_sum(known, name) for name in there.heaps)
+    return Peak(
+        device=there.device(phase),
+        host=_at(there.touched, phase, "host"),
+        untouched=max(allocated - sum(p.bytes for p in there.touched if _is_in(p, phase)), 0.0),
+    )
 
-    Every phase comes again in each step, so the heap is as large as the phase that needs most of it
-    made it, while larger blocks are there only in their own phase. What comes and goes in a step
+
+def phases_of_device(pieces: Iterable[Piece], place: Place) -> dict[Phase, dict[str, float]]:
+    """The components in each phase, where allocated is what counts."""
+    known = list(pieces)
+    return {phase: _at(known, phase, place) for phase in _phases(known)}
+
+
+def phases_of_process(
+    pieces: Iterable[Piece], *, fragmentation: float = 1.0
+) -> dict[Phase, dict[str, float]]:
+    """The components in each phase of a step, where device and host are one memory."""
+    there = _resident(list(pieces), fragmentation)
+    return {
+        phase: _together(there.device(phase), _at(there.touched, phase, "host"))
+        for phase in there.heaps
+        if phase != "build"
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Resident:
+    """Bytes that are written to, on the heap and in larger blocks by phase, and the heap's size."""
+
+    touched: list[Piece]
+    heaps: Mapping[Phase, float]
+    blocks: Mapping[Phase, float]
+    heap_bytes: float
+
+    def device(self, phase: Phase) -> dict[str, float]:
+        """What the heap keeps of other phases is workspace."""
+        return _together(
+            _at(self.touched, phase, "device"), {"workspace": self.heap_bytes - self.heaps[phase]}
+        )
+
+
+def _resident(known: list[Piece], fragmentation: float) -> _Resident:
+    """Every phase comes again in each step, so the heap is as large as the phase that needs most of
+    it made it, while larger blocks are there only in their own phase. What comes and goes in a step
     takes ``fragmentation`` times its bytes there.
     """
-    known = list(pieces)
     touched = [replace(p, bytes=p.resident) for p in known]
     heaps = {phase: _sum(touched, phase, on_heap=True) for phase in _phases(touched)}
-    blocks = {phase: _sum(touched, phase, on_heap=False) for phase in _phases(touched)}
-    phase = max(blocks, key=lambda name: (blocks[name], heaps[name]))
-    device = _at(touched, phase, "device")
     lasting = sum(p.bytes for p in touched if p.phase == "always" and p.on_heap)
     coming = max(heap for name, heap in heaps.items() if name != "build") - lasting
-    most = max(lasting + fragmentation * coming, heaps.get("build", 0.0))
-    kept = most - heaps[phase]
-    device["workspace"] = device.get("workspace", 0.0) + kept
-    allocated = max(_sum(known, name) for name in heaps)
-    return Peak(
-        device=device,
-        host=_at(touched, phase, "host"),
-        untouched=max(allocated - sum(p.bytes for p in touched if _is_in(p, phase)), 0.0),
+    return _Resident(
+        touched=touched,
+        heaps=heaps,
+        blocks={phase: _sum(touched, phase, on_heap=False) for phase in heaps},
+        heap_bytes=max(lasting + fragmentation * coming, heaps.get("build", 0.0)),
     )
+
+
+def _together(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in {**one, **other}}
 
 
 def _phases(pieces: list[Piece]) -> list[Phase]:

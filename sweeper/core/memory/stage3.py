@@ -45,9 +45,22 @@ def stage3(settings: Settings, share: Share) -> list[Piece]:
         converted = w.master if w.gradient != w.master else 0
         pieces.append(flat("gradients", "step", group * (w.gradient + converted)))
         pieces.append(flat("workspace", "step", group * w.update))
+    pieces += _second_copy(settings, share, w, weights_on)
     at_norm = min(share.largest_parameter / share.zero_ranks, 250_000_000) * NORM_BYTES
     pieces.append(flat("workspace", "reduce" if offloaded else "step", at_norm))
     return pieces + _gathered(settings, share, w) + _reduction(settings, share, w)
+
+
+def _second_copy(settings: Settings, share: Share, w: Widths, place: Place) -> list[Piece]:
+    """partition_parameters.py, _partition_param_sec: ``ds_secondary_tensor``, where weights are kept.
+
+    Of each parameter what one rank of an hpZ group has of it, in the model's dtype. It is made where
+    the parameter is let go in the forward pass, and goes when the optimizer's step has ended.
+    """
+    ranks = settings.zero.hpz_partition_size or 1
+    if ranks == 1:
+        return []
+    return of_parameters("parameters", "always", share.sizes, w.weight / ranks, place)
 
 
 def _offloaded_share(settings: Settings, own: float, group: float) -> float:
@@ -84,6 +97,11 @@ def _gathered(settings: Settings, share: Share, w: Widths) -> list[Piece]:
             # gloo gathers into a copy, and so does all_gather_coalesced.
             largest = ((max((numel for numel, _ in rest), default=0), 1),)
             pieces += of_parameters("buckets and communication", phase, largest, w.weight)
+        if zero.quantized_weights:
+            # What is fetched in one go is there in 8 bits too until it has been widened; partitions
+            # and what has been gathered stay in 16 (AllGatherCoalescedHandle.wait).
+            fetched = min(max(ahead, share.largest_parameter), whole)
+            pieces.append(flat("buckets and communication", phase, fetched))
     return pieces
 
 

@@ -1,0 +1,71 @@
+"""What settings need of memory, what there is of it, and how likely that is enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sweeper.core.machine import Machine
+from sweeper.core.memory.calibration import Calibration, MemoryEstimate
+from sweeper.core.memory.demand import SURELY_FITS, Demand, on_the_host, worst_level
+from sweeper.core.memory.model import MemoryNeed, memory_need
+from sweeper.core.memory_limit import MemoryLimit, memory_limit
+from sweeper.core.model_profile import ModelProfile
+from sweeper.core.settings import Settings
+from sweeper.core.what_fits import Fit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """Of ``nodes``, the fullest: how many ranks share its host, which has ``host_bytes``, if known."""
+
+    nodes: int
+    ranks: int
+    host_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Before any trial. ``limit``, ``on_rank`` and ``fit`` are None where no device is known.
+
+    ``on_host`` is None where the host is not known, or is the device.
+    """
+
+    settings: Settings
+    need: MemoryNeed
+    estimate: MemoryEstimate
+    limit: MemoryLimit | None
+    node: Node
+    on_rank: Demand | None
+    on_host: Demand | None
+    fit: Fit | None
+
+
+def judge(settings: Settings, profile: ModelProfile, machine: Machine, node: Node) -> Judgement:
+    """Of settings that act and that the rules allow."""
+    need = memory_need(settings, profile)
+    estimate = Calibration().estimate(settings, need)
+    limit = memory_limit(settings, machine)
+    on_rank = on_host = None
+    if limit is not None:
+        on_rank = Demand(who="a rank", estimate=estimate, limit_bytes=limit.bytes)
+    if node.host_bytes is not None and not need.shared:  # else the limit is the host's already
+        on_host = on_the_host(need, ranks=node.ranks, host_memory_bytes=node.host_bytes)
+    return Judgement(
+        settings=settings,
+        need=need,
+        estimate=estimate,
+        limit=limit,
+        node=node,
+        on_rank=on_rank,
+        on_host=on_host,
+        fit=_fit(need, estimate, node, [d for d in (on_rank, on_host) if d]) if on_rank else None,
+    )
+
+
+def _fit(need: MemoryNeed, estimate: MemoryEstimate, node: Node, demands: list[Demand]) -> Fit:
+    return Fit(
+        mean_bytes=estimate.mean_bytes + estimate.untouched_bytes,
+        host_bytes=0 if need.shared else need.host_bytes * node.ranks,
+        probability=min(d.probability for d in demands),
+        enough=worst_level(demands) == SURELY_FITS,
+    )

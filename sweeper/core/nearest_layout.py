@@ -1,0 +1,70 @@
+"""The changes of one setting with which a layout that the plan forbids is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from sweeper.core.ladders import SPLITS, Change
+from sweeper.core.settings import Scalar, Settings, with_values
+
+_DEGREES = (1, 2, 4)
+
+
+def nearest_layouts(settings: Settings, allowed: Callable[[Settings], bool]) -> tuple[Change, ...]:
+    """For each setting that can do it alone its nearest value: what keeps the training comes first,
+    other hardware last. Nothing where no layout is the reason."""
+    found = []
+    for changes in (
+        _micro_sizes(settings),
+        _splits(settings),
+        _global_batches(settings),
+        _ranks(settings),
+    ):
+        for change in changes:
+            if allowed(with_values(settings, change.values)):
+                found.append(change)
+                break
+    return tuple(found)
+
+
+def _change(name: str, value: Scalar) -> Change:
+    return Change(ladder=name, step=1, typed=f"{name}={value}", values={name: value}, cost=0.0)
+
+
+def _micro_sizes(settings: Settings) -> Iterator[Change]:
+    now = settings.batch.micro_size
+    samples = settings.workload.global_batch_size // max(settings.data_parallel, 1)
+    sizes = (n for n in range(1, samples + 1) if samples % n == 0 and n != now)
+    for size in sorted(sizes, key=lambda n: (max(n / now, now / n), n)):
+        yield _change("batch.micro_size", size)
+
+
+def _splits(settings: Settings) -> Iterator[Change]:
+    """As many ranks that share the model in another way, else fewer."""
+    degrees = {kind: getattr(settings.parallel, kind) for kind in SPLITS}
+    most = max(degrees.values())
+    for degree in sorted((n for n in _DEGREES if n <= most), reverse=True):
+        for kind in SPLITS:
+            values: dict[str, Scalar] = {
+                f"parallel.{name}": degree if name == kind else 1 for name in SPLITS
+            }
+            option = "data" if degree == 1 else f"{kind}{degree}"
+            if any(degrees[name] != values[f"parallel.{name}"] for name in SPLITS):
+                yield Change(
+                    ladder="parallel", step=1, typed=f"parallel={option}", values=values, cost=0.0
+                )
+
+
+def _global_batches(settings: Settings) -> Iterator[Change]:
+    now = settings.workload.global_batch_size
+    unit = settings.batch.micro_size * max(settings.data_parallel, 1)
+    multiples = (n for n in (now // unit * unit, (now // unit + 1) * unit) if n and n != now)
+    for size in sorted(multiples, key=lambda n: abs(n - now)):
+        yield _change("workload.global_batch_size", size)
+
+
+def _ranks(settings: Settings) -> Iterator[Change]:
+    now = settings.hardware.ranks
+    for ranks in sorted(range(1, 2 * now + 1), key=lambda n: abs(n - now)):
+        if ranks != now:
+            yield _change("hardware.ranks", ranks)
