@@ -79,6 +79,14 @@ def config_file(config: str) -> Path:
     return shipped if shipped.is_file() else Path(config)
 
 
+def model_type(config: str) -> str | None:
+    """What transformers calls the architecture; None where the config cannot be read (any more)."""
+    try:
+        return str(_read(config)["model_type"])
+    except UsageError:
+        return None
+
+
 def _read(config: Any) -> dict[str, Any]:
     if config is None:
         raise UsageError(

@@ -30,7 +30,9 @@ class Objective:
         choices=get_args(Kind),
     )
     throughput_floor: float | None = knob(
-        "tokens/s that the least memory must still give; null takes the baseline's", minimum=0
+        "tokens/s that the least memory must still give; null takes the baseline's, and none where that "
+        "is not measured",
+        minimum=0,
     )
     target_tokens: float = setting(
         "tokens of the training that time and cost are told for", minimum=1
@@ -98,6 +100,21 @@ class Objective:
             case _:
                 return math.log(m.tokens_per_second)
 
+    def gain(self, m: Measurement, other: Measurement) -> float:
+        """By how much ``m`` is the better one (a logarithm); for a front, where it is most so."""
+        saved = math.log(other.peak_bytes / m.peak_bytes)
+        sped = math.log(m.tokens_per_second / other.tokens_per_second)
+        match self.kind:
+            case "pareto":
+                return max(saved, sped)
+            case "memory":
+                misses, other_misses = self.shortfall(m) > 0, self.shortfall(other) > 0
+                if misses != other_misses:
+                    return -math.inf if misses else math.inf
+                return sped if misses else saved
+            case _:
+                return self.score(m) - self.score(other)
+
     def order(self, m: Measurement) -> tuple[float, ...]:
         """Sorts the best first. Of a Pareto front that is its fastest."""
         if self.kind == "memory":
@@ -121,9 +138,23 @@ class Objective:
     def beside(self, baseline: Trial) -> Objective:
         """With what only the baseline's trial can say."""
         m = measurement_of(baseline.outcome)
-        if self.kind != "memory" or self.throughput_floor is not None or m is None:
+        if not self.takes_floor_of_baseline or m is None:
             return self
         return replace(self, throughput_floor=m.tokens_per_second)
+
+    @property
+    def takes_floor_of_baseline(self) -> bool:
+        """Nobody typed one. Still so beside a baseline that was not measured: then none holds."""
+        return self.kind == "memory" and self.throughput_floor is None
+
+    def scaled(self, factor: float) -> Objective:
+        """For where everything is so many times as fast."""
+        floor = self.throughput_floor
+        return self if floor is None else replace(self, throughput_floor=floor * factor)
+
+    def without_floor(self) -> Objective:
+        """For where the floor that was typed means nothing."""
+        return replace(self, throughput_floor=None)
 
     @property
     def _floor(self) -> float:

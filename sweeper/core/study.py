@@ -16,7 +16,7 @@ from sweeper.core.space import Point
 from sweeper.core.spec import TrialSpec
 from sweeper.core.trial import Trial
 
-# A best trial that is better by less than this share is no improvement worth to go on for.
+# What is better by less than this share is no improvement worth to go on for.
 IMPROVEMENT = 0.01
 # A sampler that proposes this many candidates in a row that the plan rules out has nothing left.
 MAX_REFUSED_IN_A_ROW = 200
@@ -60,7 +60,8 @@ class Runner(Protocol):
 class Budget:
     """``trials`` counts those that were run: what the plan rules out costs nothing.
 
-    ``patience`` is how many may be run in a row without an improvement by ``IMPROVEMENT``.
+    ``patience`` is how many may be run in a row without an improvement by ``IMPROVEMENT``; of a
+    Pareto front, without one that moves it by so much.
     """
 
     trials: int
@@ -206,12 +207,12 @@ class Study:
 
 
 class Incumbent:
-    """The best trial so far, as far as it is known to train as the baseline does."""
+    """The best so far, as far as it is known to train as the baseline does: one trial, or a front."""
 
     def __init__(self, objective: Objective) -> None:
         self._objective = objective
         self._reference: Trial | None = None
-        self._best: Measurement | None = None
+        self._front: list[Measurement] = []
         self.trials_since = 0
 
     def consider(self, trial: Trial) -> None:
@@ -226,20 +227,19 @@ class Incumbent:
         self._reference = self._reference or trial
         if trains_differently(trial, self._reference):
             return
-        m = trial.outcome.measurement
-        if self._best is None:
-            self._best, self.trials_since = m, 0
-        elif self._objective.order(m) < self._objective.order(self._best):
-            better = self._objective.score(m) - self._objective.score(self._best)
-            if better > math.log1p(IMPROVEMENT):
-                self.trials_since = 0
-            self._best = m
+        m, gain = trial.outcome.measurement, self._objective.gain
+        least = min((gain(m, other) for other in self._front), default=math.inf)
+        if least > math.log1p(IMPROVEMENT):
+            self.trials_since = 0
+        if least > 0:
+            self._front = [*(other for other in self._front if gain(other, m) > 0), m]
 
     def beaten_step_seconds(self, ranks: int) -> float | None:
         """Above which a trial on so many ranks cannot win any more."""
-        if self._best is None:
+        if not self._front:
             return None
-        return self._objective.beaten_step_seconds(self._best, ranks)
+        best = min(self._front, key=self._objective.order)
+        return self._objective.beaten_step_seconds(best, ranks)
 
 
 def _was_refused(outcome: Outcome) -> bool:

@@ -96,16 +96,9 @@ def _measure_finalists(
     options: Mapping[str, Any],
     interrupts: Interrupts,
 ) -> None:
-    """The best few and the baseline once more, in turns, where it is speed that decides."""
-    best = finalists_of(trials, int(options["finalists"]), objective)
-    baseline = trials[0].number if isinstance(trials[0].outcome, Measured) else None
-    ranks = {trials[n].settings["hardware.ranks"] for n in best}
-    by_speed = objective.kind in ("throughput", "time_to_target") or (
-        objective.kind == "cost" and len(ranks) == 1
-    )
-    if not by_speed or set(best) <= {baseline}:
+    contest = contest_of(trials, objective, options)
+    if contest is None:
         return
-    contest = Contest(finalists=best, baseline=baseline, max_rounds=int(options["finalist_rounds"]))
     terminal.say(f"measuring trials {', '.join(map(str, contest.entrants))} again, in turns")
     run_contest(
         contest,
@@ -114,3 +107,18 @@ def _measure_finalists(
         terminal=terminal,
         between=interrupts.end_where_asked,
     )
+
+
+def contest_of(
+    trials: Sequence[Trial], objective: Objective, options: Mapping[str, Any]
+) -> Contest | None:
+    """The best few and the baseline once more; None where it is not speed that decides."""
+    best = finalists_of(trials, int(options["finalists"]), objective)
+    baseline = trials[0].number if isinstance(trials[0].outcome, Measured) else None
+    ranks = {trials[n].settings["hardware.ranks"] for n in best}
+    by_speed = objective.kind in ("throughput", "time_to_target") or (
+        objective.kind == "cost" and len(ranks) == 1
+    )
+    if not by_speed or set(best) <= {baseline}:
+        return None
+    return Contest(finalists=best, baseline=baseline, max_rounds=int(options["finalist_rounds"]))

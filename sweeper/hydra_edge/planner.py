@@ -29,10 +29,11 @@ class Planner:
         self._machine = quick_look()
         self._foresight: Foresight | None = None
 
-    def look_from(self, machine: Machine, finished: Sequence[Trial]) -> None:
+    def look_from(self, machine: Machine, known: Sequence[Trial]) -> None:
+        """``known`` are trials that say something of this study's memory."""
         self._machine = machine
         self._foresight = Foresight(model_profile, machine)
-        for trial in finished:
+        for trial in known:
             self._foresight.learn(trial)
 
     def plan(self, point: Point) -> Plan:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from omegaconf import DictConfig
 
 from sweeper.core.folder import StudyFolder
 from sweeper.core.objective import Objective
-from sweeper.core.settings import Settings
 from sweeper.core.space import Point, SearchSpace
-from sweeper.core.trial import Trial
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.conditions import Conditions
 from sweeper.hydra_edge.schema import SAMPLERS
@@ -28,17 +25,13 @@ def open_sampler(
     objective: Objective,
     folder: StudyFolder,
     config: DictConfig,
-    settings: Settings,
-    finished: Sequence[Trial],
+    num_finished: int,
 ) -> Any:
-    """Knows what has ended before, and what it is to learn from. Raises UsageError for bad options."""
+    """Knows of no trial yet, also where some have ended before. Raises UsageError for bad options."""
     from sweeper.search.optuna_sampler import OptunaSampler
     from sweeper.search.optuna_study import is_guided, open_study
 
     check_directions(options.get("direction"), objective)
-    evidence = []
-    if options.get("warm_start") and not finished:
-        evidence = _evidence(str(options["warm_start"]), settings)
     extend = _custom_search_space(options.get("custom_search_space"), config)
     seed = options.get("seed")
     if options.get("storage") is None:
@@ -57,9 +50,9 @@ def open_sampler(
         directions=objective.directions,
         value_names=objective.value_names,
         # Another seed for the rest, else a sampler would draw what it drew before.
-        seed=None if seed is None else seed + len(finished),
+        seed=None if seed is None else seed + num_finished,
     )
-    sampler = OptunaSampler(
+    return OptunaSampler(
         space,
         study,
         seed=seed,
@@ -69,11 +62,6 @@ def open_sampler(
         objective=objective,
         guided=guided,
     )
-    if evidence:
-        sampler.learn(evidence, str(options["warm_start"]))
-    for trial in finished:
-        sampler.replay(trial)
-    return sampler
 
 
 def check_directions(given: Any, objective: Objective) -> None:
@@ -88,22 +76,6 @@ def check_directions(given: Any, objective: Objective) -> None:
             f"hydra.sweeper.direction={','.join(map(str, typed))}: objective={objective.kind} is in "
             f"{objective.unit}; type hydra.sweeper.direction={wanted}, or leave it out"
         )
-
-
-def _evidence(earlier: str, settings: Settings) -> list[Trial]:
-    trials = StudyFolder(Path(earlier)).read_trials()
-    if not trials:
-        raise UsageError(
-            f"hydra.sweeper.warm_start={earlier}: there is no trial in this folder; "
-            "type hydra.sweeper.warm_start=results/<study>"
-        )
-    family = trials[0].settings.get("model._target_")
-    if family != settings.model_target:
-        raise UsageError(
-            f"hydra.sweeper.warm_start={earlier}: a study of {family}, which says little of "
-            f"{settings.model_target}; give a study of the same family, or leave it out"
-        )
-    return trials
 
 
 def _custom_search_space(dotted: str | None, config: DictConfig) -> Callable[[Any], None] | None:

@@ -14,15 +14,17 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sweeper.callbacks.following import Followed, make_callbacks
+from sweeper.core.evidence import evidence_of
 from sweeper.core.folder import StudyFolder
 from sweeper.core.plan import plan
 from sweeper.core.seeds import seeds
 from sweeper.core.settings import Settings
 from sweeper.core.space import SearchSpace, as_overrides
 from sweeper.core.spec import TrialSpec
-from sweeper.core.study import Budget, Study, StudyResult
+from sweeper.core.study import Study, StudyResult
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.baseline import checked, without
+from sweeper.hydra_edge.budget import budget_of
 from sweeper.hydra_edge.compose import Composer, callbacks_of, objective_of
 from sweeper.hydra_edge.conclude import conclude, play_finals
 from sweeper.hydra_edge.conditions import Conditions, options_first
@@ -40,6 +42,7 @@ from sweeper.hydra_edge.study_plan import (
     shown_budget,
     study_plan,
 )
+from sweeper.hydra_edge.warm_start import earlier_trials, what_is_learned
 from sweeper.run.dry_run import groups_that_do_nothing
 from sweeper.run.exclusive import what_disturbs
 from sweeper.run.interrupts import Interrupts
@@ -63,6 +66,7 @@ def sweep(
     Raises UsageError before anything is written, NothingMeasured and Interrupted after the report.
     """
     options = {name: _plain(value) for name, value in options.items()}
+    budget = budget_of(options)
     typed = read(arguments, options.get("params") or {})
     typed = replace(typed, space=options_first(typed.space))
 
@@ -74,7 +78,6 @@ def sweep(
     useless = groups_that_do_nothing(settings)
     typed = replace(typed, space=without(typed.space, useless))
     baseline = {name: value for name, value in baseline.items() if name in typed.space.parameters}
-    budget = _budget(options)
     objective = objective_of(composer.config(as_overrides(baseline)))
 
     screen = terminal()
@@ -98,6 +101,7 @@ def sweep(
     if resuming:
         machine, environment = thorough_look(accelerator)
         check_unchanged(folder, config_now, environment)
+    earlier = earlier_trials(options, settings)
     pending = clear_unfinished(folder)
     finished = folder.read_trials()
     planner = Planner(composer)
@@ -110,8 +114,7 @@ def sweep(
         objective=objective,
         folder=folder,
         config=config,
-        settings=settings,
-        finished=finished,
+        num_finished=len(finished),
     )
     screen.say(headline(settings, folder))
     shown = shown_budget(budget, options)
@@ -123,7 +126,11 @@ def sweep(
             write_study(
                 folder, options=options, typed=typed, config=config_now, environment=environment
             )
-        planner.look_from(machine, finished)
+        evidence = evidence_of(earlier, settings, environment)
+        planner.look_from(machine, [*evidence.peaks, *finished])
+        sampler.learn(evidence)
+        for trial in finished:
+            sampler.replay(trial)
         ruled_out = (
             known_ruled_out(folder)
             if resuming
@@ -143,6 +150,13 @@ def sweep(
         screen.say(f"going on with {len(finished)} finished trials")
     ensure_ops(ops, accelerator=accelerator, say=screen.say)
 
+    if earlier:
+        screen.say(what_is_learned(options["warm_start"], earlier, sampler.holds))
+    if objective.takes_floor_of_baseline:
+        screen.say(
+            "note: the floor is the baseline's tokens/s; should the baseline fail, the least memory wins "
+            "however slow it is; type objective.throughput_floor=<tokens/s> for a floor of your own"
+        )
     for group, why in useless.items():
         screen.say(f"note: {group} is not searched: {why}")
     for note in plan(settings, machine).notes:
@@ -200,32 +214,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, DictConfig | ListConfig):
         return OmegaConf.to_container(value, resolve=True)
     return value
-
-
-def _budget(options: Mapping[str, Any]) -> Budget:
-    for name, least in (
-        ("n_trials", 1),
-        ("n_jobs", 1),
-        ("max_crashes_in_a_row", 1),
-        ("patience", 1),
-        ("n_seeds", 0),
-        ("finalists", 0),
-        ("finalist_rounds", 3),
-    ):
-        if options[name] is not None and int(options[name]) < least:
-            raise UsageError(
-                f"hydra.sweeper.{name}={options[name]}: must be at least {least}; "
-                f"type hydra.sweeper.{name}={least}"
-            )
-    if int(options["n_jobs"]) != 1:
-        raise UsageError(
-            f"hydra.sweeper.n_jobs={options['n_jobs']}: trials that run at once disturb each other's "
-            "timing; type hydra.sweeper.n_jobs=1"
-        )
-    return Budget(
-        trials=int(options["n_trials"]),
-        seconds=options.get("timeout"),
-        patience=options.get("patience"),
-        crashes_in_a_row=int(options["max_crashes_in_a_row"]),
-        crash_rate=float(options["max_failure_rate"]),
-    )

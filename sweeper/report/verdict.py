@@ -138,12 +138,14 @@ def _superlative(how: Standing) -> str:
     objective = how.objective
     match objective.kind:
         case "memory":
-            floor = (
-                f" at {format_rate(f)} tokens/s or more"
-                if (f := objective.throughput_floor)
-                else ""
-            )
-            return f"needs the least memory{floor}"
+            if objective.takes_floor_of_baseline:
+                return (
+                    "needs the least memory, however slow (no floor of tokens/s held, since the baseline "
+                    "was not measured; type objective.throughput_floor=<tokens/s> for one)"
+                )
+            floor = objective.throughput_floor
+            at_least = f" at {format_rate(floor)} tokens/s or more" if floor else ""
+            return f"needs the least memory{at_least}"
         case "pareto":
             return "is the fastest of the Pareto front"
         case "cost":

@@ -40,13 +40,15 @@ _RUNS, _RUNS_WEIGHT = 0.9, 1.0
 class Result:
     """What a point gave: ``score`` is the logarithm of what is to be large; None where it did not run.
 
-    Evidence is of another study: it says what to expect, and is no result to be improved on.
+    Evidence is of another study: it says what to expect, and is no result to be improved on. That it
+    ran there need not mean that it runs here.
     """
 
     point: Point
     score: float | None
     variance: float = 0.0
     is_evidence: bool = False
+    says_whether_it_runs: bool = True
 
 
 class Guide:
@@ -157,7 +159,8 @@ class Guide:
 
     def _chance_to_run(self, rows: Array) -> Array:
         """From what became of points that are alike, and of those that share a value."""
-        latest = range(max(len(self._results) - _MAX_FITTED, 0), len(self._results))
+        telling = [i for i, result in enumerate(self._results) if result.says_whether_it_runs]
+        latest = telling[-_MAX_FITTED:]
         ran = np.array([self._results[i].score is not None for i in latest], dtype=float)
         if ran.all():
             return np.ones(len(rows))

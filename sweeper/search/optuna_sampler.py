@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState, create_trial
 
+from sweeper.core.evidence import Evidence, Expected, best_points, expected_gains
 from sweeper.core.objective import THROUGHPUT, Objective
 from sweeper.core.outcome import (
     Crashed,
@@ -34,6 +35,8 @@ MAX_ENUMERATED = 100_000
 _PHASE_VIOLATION = {"build": 1.0, "initialize": 0.75, "warm-up": 0.5, "measure": 0.25}
 # An earlier study's results, carried over to this one's baseline, are off by about so much (as a share).
 _EVIDENCE_ERROR = 0.1
+# Of its best points so many are tried first, where a sampler of Optuna's chooses the rest.
+_MAX_FIRST = 5
 
 Extend = Callable[[optuna.trial.Trial], None]
 Acts = Callable[[str, Point], bool]
@@ -87,7 +90,8 @@ class OptunaSampler:
         self._distributions = {n: distribution_of(d) for n, d in space.parameters.items()}
         self._known: dict[Identity, Trial | None] = {}
         self._waiting: list[tuple[float, Point]] = []
-        self._evidence: list[tuple[list[Trial], str]] = []
+        self._evidence: Evidence | None = None
+        self._first: list[Point] = []
         self._replayed: set[Any] | None = None
         self._exhausted = False
         self._guide: Guide | None = None
@@ -108,6 +112,10 @@ class OptunaSampler:
         if self._guide is not None:
             point = self._guide.choose(self._is_known)
             return None if point is None else self.propose(point)
+        while self._first:
+            point = self._first.pop(0)
+            if not self._is_known(point) and self._likelihood(point) >= 0.5:
+                return self.propose(point)
         return self._ask_optuna()
 
     def _ask_optuna(self) -> OptunaProposal | None:
@@ -138,7 +146,7 @@ class OptunaSampler:
 
     def propose(self, point: Point) -> OptunaProposal:
         point = self._acting(point)
-        if self._guide is not None or not self._holds(point):
+        if self._guide is not None or not self.holds(point):
             return self._noted(OptunaProposal(point=point, trial=None))
         self._study.enqueue_trial(
             {name: parsed(self._space.parameters[name], text) for name, text in point.items()}
@@ -178,7 +186,7 @@ class OptunaSampler:
 
     def _record(self, point: Point, trial: Trial, relation: str) -> None:
         """In one write, which is also the quickest."""
-        if not self._holds(point):
+        if not self.holds(point):
             # Not a trial of Optuna's: one without parameters would leave its samplers no
             # parameter that all trials share.
             self._study.set_user_attr("baseline", {"trial": trial.number, **_summary(trial)})
@@ -187,12 +195,20 @@ class OptunaSampler:
         values = None if measurement is None else self._objective.values(measurement)
         self._add(point, trial, values, {relation: trial.number})
 
-    def learn(self, trials: list[Trial], source: str) -> None:
-        """Takes the trials of another study as evidence: they are neither results nor known here.
+    def learn(self, evidence: Evidence) -> None:
+        """Takes an earlier study's trials as evidence; before this one's are replayed or told.
 
-        They are told once this study has a baseline: what counts is what each gained over its own.
+        Optuna is not told: it would rank them, and show the best of them as this study's. The guide
+        expects of a point what it gained there over the baseline, once this study has one; another
+        sampler tries the best points of there first.
         """
-        self._evidence.append((trials, source))
+        if self._guide is None:
+            best = best_points(evidence.trials, self._objective)
+            self._first = [point for point in best if self.holds(point)][:_MAX_FIRST]
+            return
+        self._evidence = evidence
+        for point in filter(self.holds, evidence.too_large):
+            self._guide.learn(Result(point=point, score=None, is_evidence=True))
 
     def give_up(self, proposal: OptunaProposal) -> None:
         if proposal.trial is not None:
@@ -202,42 +218,15 @@ class OptunaSampler:
     def _learned(self, point: Point, trial: Trial) -> None:
         if trial.number == 0:
             self._objective = self._objective.beside(trial)
-        if self._guide is not None and self._holds(point):
-            self._guide.learn(_result(point, trial, self._objective))
-        if trial.number == 0:
-            for trials, source in self._evidence:
-                self._take_evidence(trials, source, trial)
-            self._evidence = []
-
-    def _take_evidence(self, trials: list[Trial], source: str, baseline: Trial) -> None:
-        theirs = next((m for t in trials if (m := measurement_of(t.outcome)) is not None), None)
-        ours = measurement_of(baseline.outcome)
-        if theirs is None:
+        if self._guide is None:
             return
-        scale: tuple[float, ...] = tuple(1.0 for _ in self._objective.directions)
-        shift = 0.0
-        if ours is not None:
-            pairs = zip(self._objective.values(ours), self._objective.values(theirs), strict=True)
-            scale = tuple(own / other for own, other in pairs)
-            shift = self._objective.score(ours) - self._objective.score(theirs)
-        for trial in trials:
-            if not self._holds(trial.point):
-                continue
-            if isinstance(trial.outcome, OutOfMemory):
-                self._add(trial.point, trial, None, {"evidence_from": source})
-            elif (m := measurement_of(trial.outcome)) is not None:
-                values = zip(self._objective.values(m), scale, strict=True)
-                scaled = [v * s for v, s in values]
-                self._add(trial.point, trial, scaled, {"evidence_from": source})
-                if self._guide is not None:
-                    self._guide.learn(
-                        Result(
-                            point=trial.point,
-                            score=self._objective.score(m) + shift,
-                            variance=_EVIDENCE_ERROR**2,
-                            is_evidence=True,
-                        )
-                    )
+        if self.holds(point):
+            self._guide.learn(_result(point, trial, self._objective))
+        if trial.number == 0 and self._evidence is not None:
+            earlier, self._evidence = self._evidence, None
+            for expected in expected_gains(earlier.trials, trial, self._objective):
+                if self.holds(expected.point):
+                    self._guide.learn(_evidence(expected, is_of_here=earlier.same_work))
 
     def _add(self, point: Point, trial: Trial, values: Any, attributes: dict[str, Any]) -> None:
         crashed = isinstance(trial.outcome, Crashed)
@@ -265,7 +254,7 @@ class OptunaSampler:
         rates = (m.tokens_per_step / seconds for seconds in m.step_seconds)
         return {step: float(f"{rate:.6g}") for step, rate in enumerate(rates)}
 
-    def _holds(self, point: Point) -> bool:
+    def holds(self, point: Point) -> bool:
         """Whether the sampler could have asked for it."""
         parameters = self._space.parameters
         return (
@@ -345,6 +334,16 @@ def _result(point: Point, trial: Trial, objective: Objective) -> Result:
         spread = max(spread, _EVIDENCE_ERROR / 2)  # stopped after a few steps
     variance = spread**2 if objective.kind != "memory" else 0.0
     return Result(point=point, score=objective.score(measurement), variance=variance)
+
+
+def _evidence(expected: Expected, *, is_of_here: bool) -> Result:
+    return Result(
+        point=expected.point,
+        score=expected.score,
+        variance=_EVIDENCE_ERROR**2,
+        is_evidence=True,
+        says_whether_it_runs=is_of_here,
+    )
 
 
 def _summary(trial: Trial) -> Mapping[str, Any]:

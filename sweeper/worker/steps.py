@@ -13,14 +13,14 @@ from deepspeed import comm as dist
 from deepspeed.accelerator import get_accelerator
 from torch import Tensor
 
+from sweeper.core.enough import MIN_MEASURED_STEPS, is_beaten, is_enough
 from sweeper.core.spec import TrialSpec
-from sweeper.core.statistics import has_settled, median_interval
+from sweeper.core.statistics import has_settled
 from sweeper.worker.batches import Batches
 from sweeper.worker.building import Training
 from sweeper.worker.feed import loss_of
 from sweeper.worker.progress import Progress
 
-MIN_MEASURED_STEPS = 3
 MAX_SKIPPED_STEPS = 30  # by then dynamic loss scaling has come down by 2**30
 
 
@@ -160,24 +160,6 @@ class Steps:
         seconds = time.perf_counter() - start
         self._batch_number += 1
         return seconds, float(loss)
-
-
-def is_enough(seconds: list[float], spec: TrialSpec) -> bool:
-    """Whether more steps would not tell more that is asked for."""
-    if sum(seconds) > spec.max_seconds:
-        return True
-    interval = median_interval(seconds)
-    return (
-        len(seconds) >= spec.min_steps
-        and interval.coverage >= 0.95
-        and interval.relative_half_width <= spec.interval
-    )
-
-
-def is_beaten(seconds: list[float], spec: TrialSpec) -> bool:
-    """Whether even the fast end of the interval is slower than what could still win."""
-    limit = spec.beaten_step_seconds
-    return limit is not None and median_interval(seconds).low > limit
 
 
 def agreed(condition: bool) -> bool:

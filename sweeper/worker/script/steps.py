@@ -14,6 +14,7 @@ from deepspeed import comm as dist
 from deepspeed.accelerator import get_accelerator
 from torch import Tensor
 
+from sweeper.core.enough import MIN_MEASURED_STEPS, is_beaten, is_enough
 from sweeper.core.spec import TrialSpec
 from sweeper.core.statistics import has_settled
 from sweeper.worker.failures import UnsupportedHere
@@ -22,12 +23,9 @@ from sweeper.worker.progress import Progress
 from sweeper.worker.result import measured_result
 from sweeper.worker.steps import (
     MAX_SKIPPED_STEPS,
-    MIN_MEASURED_STEPS,
     Clock,
     DivergedError,
     agreed,
-    is_beaten,
-    is_enough,
 )
 
 
