@@ -75,6 +75,12 @@ ERRORS = [
     (("+model=hf/gpt2", "model.override.foo=3"), "gpt2 has no foo", "docs/models-hf.md"),
     ((*STUDY, "hydra.sweeper.finalists=-1"), "hydra.sweeper.finalists=-1", "at least 0"),
     ((*STUDY, "hydra.sweeper.patience=0"), "hydra.sweeper.patience=0", "at least 1"),
+    ((*STUDY, "hydra.sweeper.timeout=-1"), "hydra.sweeper.timeout=-1", "at least 1"),
+    (
+        (*STUDY, "hydra.sweeper.max_failure_rate=-1"),
+        "hydra.sweeper.max_failure_rate=-1",
+        "must be from 0 to 1",
+    ),
     (
         (*STUDY, "hydra.sweeper.warm_start=nowhere"),
         "there is no trial in this folder",

@@ -107,11 +107,14 @@ def test_another_workload_is_refused_with_what_changed(ended):
 
 def test_a_new_study_learns_from_an_earlier_one_without_taking_its_results(ended, tmp_path):
     earlier = f"hydra.sweeper.warm_start='{ended / 'a study'}'"
-    finish(start(tmp_path, *NEW, "hydra.sweeper.n_trials=3", earlier))
-    folder = StudyFolder(tmp_path / "a study")
-    recorded = load_study(None, folder.journal, folder.path.name)
-    assert [t for t in recorded.trials if "evidence_from" in t.user_attrs]
-    assert 3 == sum(not isinstance(t.outcome, Infeasible) for t in folder.read_trials())
+    num_earlier = len(StudyFolder(ended / "a study").read_trials())
+    said = f"learning from {num_earlier} trials of {ended / 'a study'}"
+    _, err = finish(start(tmp_path, *NEW, "hydra.sweeper.n_trials=3", earlier))
+    assert said in err
+    check_whole(StudyFolder(tmp_path / "a study"), tmp_path, num_run=3)
+    _, err = finish(start(tmp_path, "resume=a study", "hydra.sweeper.n_trials=5"))
+    assert said in err  # also where it goes on
+    check_whole(StudyFolder(tmp_path / "a study"), tmp_path, num_run=5)
 
 
 def test_a_folder_without_a_study_cannot_be_resumed(tmp_path):

@@ -4,7 +4,10 @@ import pytest
 
 from sweeper.core.equivalence import best_trial, ranking
 from sweeper.core.objective import objective_from_mapping
+from sweeper.core.outcome import Measured, OutOfMemory
+from sweeper.core.standing import standing
 from sweeper.errors import UsageError
+from sweeper.report.verdict import verdict
 from tests.support import measured, trial_of
 
 VALUES = {"throughput_floor": None, "target_tokens": 1e9, "price_per_device_hour": None}
@@ -58,6 +61,24 @@ def test_memory_is_saved_only_above_the_floor_and_the_floor_is_the_baselines_own
     assert 0 < o.shortfall(trials[1].outcome.measurement)
 
 
+def test_beside_a_baseline_that_ran_out_of_memory_no_floor_holds_and_the_verdict_says_so():
+    trials = [
+        trial_of(0, OutOfMemory(memory="host", phase="warm-up", reason="x")),
+        trial_of(1, measured(1000.0, peak_bytes=4 * 2**30)),
+        trial_of(2, measured(1.0, peak_bytes=1 * 2**30)),
+    ]
+    how = standing(trials, objective("memory"))
+    assert 2 == how.winner.number
+    assert how.objective.takes_floor_of_baseline
+    said = verdict(how)
+    assert "however slow" in said
+    assert "type objective.throughput_floor=<tokens/s>" in said
+    typed = standing(trials, objective("memory", throughput_floor=500.0))
+    assert 1 == typed.winner.number
+    assert "at 500 tokens/s or more" in verdict(typed)
+    assert "floor" not in verdict(standing(trials, objective("memory", throughput_floor=0.0)))
+
+
 def test_where_nothing_reaches_the_floor_the_fastest_is_best():
     o = objective("memory", throughput_floor=1e6)
     assert 1 == best_trial([trial_of(0, _of(SMALL)), trial_of(1, _of(FAST))], o).number
@@ -103,6 +124,4 @@ def test_a_bad_objective_is_one_line(values, said):
 
 
 def _of(measurement):
-    from sweeper.core.outcome import Measured
-
     return Measured(measurement=measurement)

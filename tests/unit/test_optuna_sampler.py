@@ -2,7 +2,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from sweeper.core.objective import Objective
+from sweeper.core.evidence import Evidence
+from sweeper.core.objective import THROUGHPUT, Objective
 from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, Stopped
 from sweeper.core.space import Choice, FloatRange, IntRange, SearchSpace
 from sweeper.errors import UsageError
@@ -197,19 +198,75 @@ def test_what_probably_does_not_fit_is_asked_last(tmp_path):
         assert SPACE.size == len(asked)
 
 
-def test_evidence_is_scaled_to_this_studys_baseline_and_is_no_result(tmp_path):
-    study = opened(tmp_path)
-    sampler = OptunaSampler(SPACE, study, seed=1, guided=True)
-    other = {name: domain.points()[-1] for name, domain in SPACE.parameters.items()}
-    earlier = [
+OTHER = {name: domain.points()[-1] for name, domain in SPACE.parameters.items()}
+TOO_LARGE = OutOfMemory(memory="host", phase="warm-up", reason="x")
+
+
+def warm(tmp_path, evidence, *, ours, guided=True, objective=THROUGHPUT):
+    """A sampler that has learned of an earlier study, and then of its own baseline."""
+    study = opened(tmp_path, directions=objective.directions)
+    sampler = OptunaSampler(SPACE, study, seed=1, guided=guided, objective=objective)
+    sampler.learn(evidence)
+    tell(sampler, POINT, trial_of(0, ours, point=POINT))
+    return study, sampler
+
+
+def test_evidence_leads_the_guide_and_is_not_in_optunas_study(tmp_path):
+    earlier = (
         trial_of(0, measured(1000.0), point=POINT),
-        trial_of(1, measured(3000.0), point=other),
+        trial_of(1, measured(3000.0), point=OTHER),
+        trial_of(2, TOO_LARGE, point={**OTHER, "zero": "stage0"}),
+    )
+    study, sampler = warm(tmp_path, Evidence(trials=earlier, same_work=True), ours=measured(100.0))
+    assert 0 == study.best_trial.user_attrs["trial"]
+    assert [0] == [trial.user_attrs.get("trial") for trial in study.trials]
+    assert OTHER == sampler.ask().point  # what gained most there is tried first here
+
+
+def test_what_ran_out_of_memory_at_the_same_work_is_kept_away_from(tmp_path):
+    earlier = [trial_of(0, measured(1000.0), point=POINT)]
+    earlier += [
+        trial_of(n, TOO_LARGE, point={"zero": "stage1", "micro": str(n)}) for n in range(1, 5)
     ]
-    sampler.learn(earlier, "results/earlier")
-    tell(sampler, POINT, trial_of(0, measured(100.0)))
-    evidence = [t for t in study.trials if "evidence_from" in t.user_attrs]
-    assert [[100.0], [300.0]] == [pytest.approx(t.values) for t in evidence]
-    assert other == sampler.ask().point  # what gained most there is tried first here
+    for same_work in (True, False):
+        firsts = []
+        for seed in range(6):
+            study = opened(tmp_path / f"{same_work}{seed}")
+            sampler = OptunaSampler(SPACE, study, seed=seed, guided=True)
+            sampler.learn(Evidence(trials=tuple(earlier), same_work=same_work))
+            tell(sampler, POINT, trial_of(0, measured(100.0), point=POINT))
+            tell(sampler, {**POINT, "micro": "2"}, trial_of(1, measured(101.0)))
+            firsts.append(sampler.ask().point["zero"])
+        assert same_work == (firsts == ["stage0"] * 6)
+
+
+def test_a_sampler_of_optunas_tries_the_best_of_there_first(tmp_path):
+    earlier = (
+        trial_of(0, measured(1000.0), point=POINT),
+        trial_of(1, measured(3000.0), point=OTHER),
+    )
+    study, sampler = warm(tmp_path, Evidence(trials=earlier), ours=measured(100.0), guided=False)
+    assert [0] == [trial.user_attrs.get("trial") for trial in study.trials]
+    assert OTHER == sampler.ask().point
+
+
+def test_results_go_by_the_trials_number_in_whatever_order_they_come(tmp_path):
+    """Asked one after the other, told backwards, and replayed in yet another order."""
+    study = opened(tmp_path)
+    sampler = OptunaSampler(SPACE, study, seed=1)
+    points = list(SPACE.points())
+    proposals = [sampler.propose(point) for point in points]
+    trials = [trial_of(n, measured(100.0 * (n + 1)), point=point) for n, point in enumerate(points)]
+    for proposal, trial in reversed(list(zip(proposals, trials, strict=True))):
+        sampler.tell(proposal, trial, repeat=False)
+    again = opened(tmp_path / "again")
+    replayed = OptunaSampler(SPACE, again, seed=1)
+    for trial in [*trials[4:], *trials[:4]]:
+        replayed.replay(trial)
+    for recorded in (*study.trials, *again.trials):
+        number = recorded.user_attrs["trial"]
+        assert points[number] == {n: str(v) for n, v in recorded.params.items()}
+        assert 100.0 * (number + 1) == pytest.approx(recorded.value)
 
 
 def test_importances_are_empty_where_there_is_nothing_to_compare(tmp_path):

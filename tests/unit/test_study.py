@@ -1,13 +1,13 @@
 import pytest
 
 from sweeper.core.equivalence import best_trial
-from sweeper.core.objective import Objective
+from sweeper.core.objective import THROUGHPUT, Objective
 from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory
 from sweeper.core.space import Choice, SearchSpace
-from sweeper.core.study import Budget, Study
+from sweeper.core.study import Budget, Incumbent, Study
 from sweeper.search.optuna_sampler import OptunaSampler
 from sweeper.search.optuna_study import open_study
-from tests.support import FakeRunner, measured, plan_of_point
+from tests.support import FakeRunner, measured, plan_of_point, trial_of
 
 SPACE = SearchSpace(
     parameters={
@@ -30,7 +30,15 @@ def speed(point):
 
 
 def study(
-    runner, *, tmp_path, trials=12, seed=1, clock=lambda: 0.0, must_end=lambda: False, **budget
+    runner,
+    *,
+    tmp_path,
+    trials=12,
+    seed=1,
+    clock=lambda: 0.0,
+    must_end=lambda: False,
+    objective=THROUGHPUT,
+    **budget,
 ):
     sampler = OptunaSampler(
         SPACE,
@@ -40,10 +48,11 @@ def study(
             storage=None,
             journal=tmp_path / "journal",
             study_name="test",
-            directions=["maximize"],
+            directions=objective.directions,
             seed=seed,
         ),
         seed=seed,
+        objective=objective,
     )
     return Study(
         sampler=sampler,
@@ -52,6 +61,7 @@ def study(
         budget=Budget(trials=trials, **budget),
         clock=clock,
         must_end=must_end,
+        objective=objective,
     )
 
 
@@ -221,6 +231,49 @@ def test_patience_ends_a_study_that_finds_nothing_better(tmp_path):
     result = study(runner, tmp_path=tmp_path, trials=100, patience=6).run(BASELINE)
     assert 7 == len(runner.run_points)  # the baseline and six that were no better
     assert "no improvement in 6 trials" in result.stop_reason
+
+
+PARETO = Objective(kind="pareto", target_tokens=1e9)
+
+
+def trials_since(objective, results):
+    """How many (tokens/s, GiB) in a row have brought no improvement."""
+    incumbent = Incumbent(objective)
+    for number, (tokens_per_second, gib) in enumerate(results):
+        outcome = measured(tokens_per_second, peak_bytes=int(gib * 2**30))
+        incumbent.consider(trial_of(number, outcome))
+    return incumbent.trials_since
+
+
+@pytest.mark.parametrize(
+    ("results", "since"),
+    [
+        ([(1000, 8), (900, 7), (800, 6), (700, 5)], 0),  # each saves memory
+        ([(1000, 8), (1100, 9), (1200, 10)], 0),  # each is faster
+        ([(1000, 8), (900, 6), (950, 7)], 0),  # between the two, and beaten by neither
+        ([(1000, 8), (900, 6), (890, 6), (990, 9)], 2),
+        ([(1000, 8), (1004, 7.97)], 1),  # by less than a percent in both
+    ],
+)
+def test_of_a_front_what_moves_it_is_an_improvement(results, since):
+    assert since == trials_since(PARETO, results)
+
+
+def test_patience_waits_for_a_front_that_still_moves(tmp_path):
+    def answer(point):
+        run = len(runner.run_points)
+        return measured(100.0 - run, peak_bytes=(40 - min(run, 10)) * 2**30)
+
+    runner = FakeRunner(answer)
+    made = study(runner, tmp_path=tmp_path, trials=100, patience=4, objective=PARETO)
+    assert "no improvement in 4 trials" in made.run(BASELINE).stop_reason
+    assert 14 == len(runner.run_points)  # ten that saved memory, and four that did not
+
+
+def test_least_memory_below_the_floor_is_no_improvement():
+    memory = objective("memory", throughput_floor=500.0)
+    assert 2 == trials_since(memory, [(600, 8), (450, 1), (400, 1)])
+    assert 0 == trials_since(memory, [(400, 1), (450, 2), (600, 8)])
 
 
 def test_seeds_come_after_the_baseline_and_before_the_samplers_own(tmp_path):
