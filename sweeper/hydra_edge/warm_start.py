@@ -8,7 +8,7 @@ from typing import Any
 
 from sweeper import hf_config
 from sweeper.core.folder import StudyFolder
-from sweeper.core.outcome import Measured
+from sweeper.core.outcome import measurement_of
 from sweeper.core.settings import HUGGING_FACE, Settings, settings_from_flat
 from sweeper.core.space import Point
 from sweeper.core.trial import Trial
@@ -54,7 +54,7 @@ def _family(settings: Settings) -> str:
 def what_is_learned(typed: str, trials: Sequence[Trial], holds: Callable[[Point], bool]) -> str:
     """In a line; ``holds`` says whether a point is of this study's space."""
     inside = [trial for trial in trials if holds(trial.point)]
-    measured = sum(isinstance(trial.outcome, Measured) for trial in inside)
+    measured = sum(measurement_of(trial.outcome) is not None for trial in inside)
     outside = len(trials) - len(inside)
     rest = f"; {outside} more are no candidates of this space" if outside else ""
     return f"learning from {len(inside)} trials of {typed}, {measured} of them measured{rest}"
