@@ -89,7 +89,7 @@ class Guide:
             return None
         order, hope = self._ranked(candidates)
         nothing_left = hope is not None and hope < _HOPELESS and self._has_seen_enough()
-        if nothing_left or len(self._results) % _BESIDE_EVERY == 0:
+        if nothing_left or self._num_own() % _BESIDE_EVERY == 0:
             near = self._beside_the_best(candidates)
             beside = [i for i in order if i in near and self._likelihood(candidates[i]) >= 0.5]
             if nothing_left and not beside:
@@ -193,7 +193,10 @@ class Guide:
         if self._whole is None:
             return False
         least = max(_MIN_RESULTS_TO_STOP, _MIN_SHARE_TO_STOP * len(self._whole))
-        return sum(not result.is_evidence for result in self._results) >= least
+        return self._num_own() >= least
+
+    def _num_own(self) -> int:
+        return sum(not result.is_evidence for result in self._results)
 
 
 def _rate(weights: Array, ran: Array, usual: float) -> Array:
