@@ -25,6 +25,7 @@ from sweeper.hydra_edge.compose import settings_of
 from sweeper.hydra_edge.messages import EXPECTED, usage_error
 from sweeper.hydra_edge.schema import register
 from sweeper.places import conf_dir
+from sweeper.run.dry_run import check_model
 from sweeper.run.machine import device_count, quick_look, thorough_look
 from sweeper.run.model_profile import Profiled, profile_of
 
@@ -66,6 +67,7 @@ def explain(arguments: Sequence[str]) -> Explanation:
     Raises UsageError as a trial would, before anything else is done.
     """
     settings = compose(arguments)
+    check_model(settings)
     look = _looker(settings)
     planned = plan(settings, look(settings))
     found = profile_of(settings)

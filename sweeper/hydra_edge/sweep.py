@@ -40,7 +40,7 @@ from sweeper.hydra_edge.study_plan import (
     shown_budget,
     study_plan,
 )
-from sweeper.run.dry_run import groups_that_do_nothing
+from sweeper.run.dry_run import groups_that_do_nothing, notes_on_model
 from sweeper.run.exclusive import what_disturbs
 from sweeper.run.interrupts import Interrupts
 from sweeper.run.launch import devices_of
@@ -145,7 +145,7 @@ def sweep(
 
     for group, why in useless.items():
         screen.say(f"note: {group} is not searched: {why}")
-    for note in plan(settings, machine).notes:
+    for note in (*plan(settings, machine).notes, *notes_on_model(settings)):
         screen.say(f"note: {note}")
     for disturbance in what_disturbs(devices_of(accelerator, settings.hardware.ranks)):
         screen.say(f"note: {disturbance}")
