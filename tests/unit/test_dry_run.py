@@ -1,6 +1,7 @@
 """One step of a model of the user's own: what is right, and the line for what is wrong."""
 
 import json
+import re
 from dataclasses import asdict
 
 import pytest
@@ -38,7 +39,7 @@ RIGHT = [
 
 
 def trained(target, arguments, batch=None, loss=None):
-    names = [n and n.replace("f.", "tests.unit.factories.") for n in (target, batch, loss)]
+    names = [n and re.sub(r"^f\.", "tests.unit.factories.", n) for n in (target, batch, loss)]
     return Trained(target=names[0], arguments=arguments, batch=names[1], loss=names[2], length=8)
 
 
@@ -120,7 +121,7 @@ LLAVA = {
     "model_type": "llava",
     "architectures": ["LlavaForConditionalGeneration"],
     "text_config": {"model_type": "llama", **TINY},
-    "vision_config": {"model_type": "clip_vision_model", "hidden_size": 32},
+    "vision_config": {"model_type": "clip_vision_model"},
 }
 
 
