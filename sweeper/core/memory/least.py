@@ -9,6 +9,8 @@ from sweeper.core.memory.share import Share
 from sweeper.core.memory.states import states
 from sweeper.core.settings import Settings
 
+_OF_THE_OPTIMIZER = ("master weights", "optimizer states", "gradients")
+
 
 def least_bytes(settings: Settings, sizes: Sizes, trained_sizes: Sizes) -> Mapping[Place, int]:
     """Of weights, and of the optimizer's states of those that are trained: always there.
@@ -21,7 +23,7 @@ def least_bytes(settings: Settings, sizes: Sizes, trained_sizes: Sizes) -> Mappi
     of_all, of_trained = (states(settings, _share(settings, s)) for s in (sizes, trained_sizes))
     lasting = [
         *(piece for piece in of_all if piece.component == "parameters"),
-        *(piece for piece in of_trained if piece.component != "parameters"),
+        *(piece for piece in of_trained if piece.component in _OF_THE_OPTIMIZER),
     ]
     places: tuple[Place, ...] = ("device", "host")
     if settings.hardware.accelerator == "cpu":
