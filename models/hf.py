@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import is_fake
 from transformers import masking_utils
 from transformers.initialization import no_init_weights
+from transformers.integrations import moe
 
 from .bert import split_masked
+from .hf_sizes import flops_per_sample, max_positions, sides
+from .hf_weights import in_single_precision, units
 from .language_model import mean_loss, split_next_token
 
 # The last part of a published config's architecture -> its task
@@ -34,10 +38,6 @@ _CLASSES = {
     "seq2seq": transformers.AutoModelForSeq2SeqLM,
     "image": transformers.AutoModelForImageClassification,
 }
-_POSITIONS = ("n_positions", "max_position_embeddings")
-# Their table of positions begins behind the padding token's.
-_POSITIONS_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")
-_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _DISTINCT_IMAGES = 16
 
 Whole = Callable[[list[nn.Parameter]], AbstractContextManager[Any]]
@@ -70,14 +70,14 @@ class HuggingFaceModel(nn.Module):
         else:
             inputs, labels = split_next_token(batch)
         written = {"decoder_input_ids": inputs} if self.task == "seq2seq" else {}
-        with _one_sequence_a_sample() if is_fake(batch) else contextlib.nullcontext():
+        with _computable() if is_fake(batch) else contextlib.nullcontext():
             logits = self.model(input_ids=inputs, **written).logits
         return mean_loss(logits, labels)
 
     def make_batch(self, *, samples: int, length: int, generator: torch.Generator) -> Any:
         """Images and their classes; each class has its image, so that a training that works shows."""
         if self._images is None:
-            shape = (_DISTINCT_IMAGES, self._config.num_channels, *_sides(self._config.image_size))
+            shape = (_DISTINCT_IMAGES, self._config.num_channels, *sides(self._config.image_size))
             self._images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         classes = torch.randint(0, self._config.num_labels, (samples,), generator=generator)
         contrast = 0.5 + torch.rand((samples, 1, 1, 1), generator=generator)
@@ -91,36 +91,15 @@ class HuggingFaceModel(nn.Module):
     def tokens_per_sample(self, length: int) -> int:
         """What the model computes on: an image's patches, or what is read and what is written."""
         if self.task == "image":
-            height, width = _sides(self._config.image_size)
-            patch_height, patch_width = _sides(self._config.patch_size)
+            height, width = sides(self._config.image_size)
+            patch_height, patch_width = sides(self._config.patch_size)
             return (height // patch_height) * (width // patch_width)
         return 2 * length if self.task == "seq2seq" else length
 
     def flops_per_sample(self, length: int) -> float | None:
-        """Of forward and backward, as ``Pipeline.flops_per_token`` counts them.
-
-        A frozen weight has no gradient of its own: four, not six, for each use. None where experts
-        are idle, or the config does not name the sizes.
-        """
-        config = self._config
-        layers, heads = (
-            getattr(config, name, None) for name in ("num_hidden_layers", "num_attention_heads")
-        )
-        if layers is None or heads is None or any(hasattr(config, name) for name in _EXPERTS):
-            return None
-        head_width = getattr(config, "head_dim", None) or getattr(config, "d_kv", None)
-        width = heads * (head_width or config.hidden_size // heads)
+        """Of forward and backward, as ``Pipeline.flops_per_token`` counts them."""
         tokens = self.tokens_per_sample(length)
-        if self.task == "seq2seq":
-            tokens = length  # each part has its own
-            # One attention in a block of the encoder, two in one of the decoder
-            layers = 2 * (getattr(config, "num_decoder_layers", None) or layers) + layers
-        flops = 12.0 * layers * width * tokens**2
-        for name, parameter in _multiplied(self.model):
-            # An image has one class.
-            uses = 1 if self.task == "image" and "classifier" in name else tokens
-            flops += uses * _numel(parameter) * (6.0 if parameter.requires_grad else 4.0)
-        return flops
+        return flops_per_sample(self.model, self.task, length=length, tokens=tokens)
 
     def gradient_checkpointing_enable(self, **options: Any) -> None:
         """As Hugging Face's own."""
@@ -131,104 +110,17 @@ class HuggingFaceModel(nn.Module):
 
         ``whole(parameters)`` is a context in which the parameters are there at their full size.
         """
-        for number, (modules, parameters) in enumerate(_units(self.model)):
+        for number, (modules, parameters) in enumerate(
+            units(self.model, transformers.PreTrainedModel)
+        ):
             torch.manual_seed(seed + number)
-            with whole(parameters), _in_single_precision(parameters), torch.no_grad():
+            with whole(parameters), in_single_precision(parameters), torch.no_grad():
                 for module, owner in modules:
                     if hasattr(module, "reset_lora_parameters"):
                         module.reset_lora_parameters("default", True)
                     else:
                         owner._init_weights(module)
         torch.manual_seed(seed)
-
-
-@contextlib.contextmanager
-def _one_sequence_a_sample() -> Iterator[None]:
-    """On tensors without values transformers cannot see it, and would build masks that no training has."""
-    original = masking_utils.find_packed_sequence_indices
-    masking_utils.find_packed_sequence_indices = lambda position_ids: None
-    try:
-        yield
-    finally:
-        masking_utils.find_packed_sequence_indices = original
-
-
-_Drawn = tuple[list[tuple[nn.Module, Any]], list[nn.Parameter]]
-
-
-def _units(model: nn.Module, owner: Any = None) -> Iterator[_Drawn]:
-    """Modules that are initialised together, each with the model that knows how, and the parameters.
-
-    A module without lists of blocks is one unit: an attention may draw what its own layers hold.
-    """
-    owner = model if isinstance(model, transformers.PreTrainedModel) else owner
-    if not any(isinstance(module, nn.ModuleList) for module in model.modules()):
-        yield list(_with_owners(model, owner)), list(model.parameters())
-        return
-    parameters = list(model.parameters(recurse=False))
-    for child in model.children():
-        yield from _units(child, owner)
-        parameters += child.parameters(recurse=False)
-    if owner is not None and not isinstance(model, nn.ModuleList):
-        yield [(model, owner)], list(dict.fromkeys(parameters))
-
-
-def _with_owners(module: nn.Module, owner: Any) -> Iterator[tuple[nn.Module, Any]]:
-    """From the inside out, as Hugging Face does."""
-    owner = module if isinstance(module, transformers.PreTrainedModel) else owner
-    for child in module.children():
-        yield from _with_owners(child, owner)
-    if owner is not None:
-        yield module, owner
-
-
-@contextlib.contextmanager
-def _in_single_precision(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """On the CPU, so that a seed gives the same weights whatever they are created in and on."""
-    places = [(parameter, parameter.data) for parameter in parameters]
-    for parameter, data in places:
-        parameter.data = torch.empty(data.shape, dtype=torch.float32)
-        parameter.data.copy_(data)
-    yield
-    for parameter, data in places:
-        data.copy_(parameter.data)
-        parameter.data = data
-
-
-def _multiplied(model: Any) -> list[tuple[str, nn.Parameter]]:
-    """All but tables that are looked up; one that is the output projection too is multiplied with."""
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    kept = set() if head is None else set(head.parameters())
-    tables = {
-        parameter
-        for module in model.modules()
-        if isinstance(module, nn.Embedding)
-        for parameter in module.parameters()
-    }
-    return [(n, p) for n, p in model.named_parameters() if p not in tables or p in kept]
-
-
-def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width; a square has one size."""
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-
-def _numel(parameter: nn.Parameter) -> int:
-    """Also of one that is partitioned, which holds nothing itself."""
-    return int(getattr(parameter, "ds_numel", parameter.numel()))
-
-
-def max_positions(config: Mapping[str, Any]) -> int | None:
-    """The longest sample that a published config allows; None where positions are relative."""
-    if config["model_type"] == "t5":
-        return None
-    for name in _POSITIONS:
-        if config.get(name):
-            offset = 0
-            if config["model_type"] in _POSITIONS_FROM_PADDING:
-                offset = (config.get("pad_token_id") or 0) + 1
-            return int(config[name]) - offset
-    return None
 
 
 def shape_file(config: str) -> Path:
@@ -261,35 +153,103 @@ def build(
 
     ``task`` is told from the config's architecture where it is None. Without ``dropout`` all of
     the config's dropout is off. ``lora_rank`` > 0 freezes the weights and adds adapters.
-    ``override`` changes keys of the config.
+    ``override`` changes keys of the config. Raises ValueError where there is no such model.
     """
     path = shape_file(config)
     document = json.loads(path.read_text(encoding="utf-8"))
     task = task or _task_of(document)
-    # Code of the architecture's own lies beside its config.json.
-    place = path.parent if path.name == "config.json" else path
-    settings: Any = transformers.AutoConfig.from_pretrained(
-        str(place), trust_remote_code=trust_remote_code
-    )
-    for name, value in (override or {}).items():
-        if not hasattr(settings, name):
-            raise ValueError(f"model.override.{name}: the config of {config} has no {name}")
-        setattr(settings, name, value)
+    settings = _settings(path, document, trust_remote_code)
+    _override(settings, override or {})
+    if getattr(settings, "vocab_size", None) == 0:
+        raise ValueError(
+            "vocab_size is 0, so there are no tokens; type model.override.vocab_size=32000"
+        )
     settings.use_cache = False  # of generation; it would be filled in each forward pass
     if not dropout:
         _switch_off_dropout(settings)
+    model = _architecture(settings, task, attention, trust_remote_code)
+    model.tie_weights()
+    if lora_rank:
+        model = _with_adapters(model, rank=lora_rank, alpha=lora_alpha, targets=lora_targets)
+    return HuggingFaceModel(model, task)
+
+
+def _settings(path: Path, document: Mapping[str, Any], trust_remote_code: bool) -> Any:
+    """The config as transformers reads it."""
+    known, given = transformers.CONFIG_MAPPING, document["model_type"]
+    if given not in known and not document.get("auto_map"):
+        close = difflib.get_close_matches(str(given), list(known), n=1)
+        raise ValueError(
+            f"model_type {given} is unknown to transformers {transformers.__version__}"
+            + (f", which knows {close[0]}" if close else "")
+            + "; where a later one knows it, type pip install --upgrade transformers"
+        )
+    # Code of the architecture's own lies beside its config.json.
+    place = path.parent if path.name == "config.json" else path
+    with _in_one_line():
+        return transformers.AutoConfig.from_pretrained(
+            str(place), trust_remote_code=trust_remote_code
+        )
+
+
+def _override(settings: Any, changes: Mapping[str, Any]) -> None:
+    for name, value in changes.items():
+        if not hasattr(settings, name):
+            keys = [key for key in settings.to_dict() if not key.startswith("_")]
+            close = difflib.get_close_matches(name, keys, n=1, cutoff=0.5) or ["<key>"]
+            raise ValueError(
+                f"model.override.{name}={value}: the config of {settings.model_type} has no {name}; "
+                f"type model.override.{close[0]}=..., with a key that is there"
+            )
+        with _in_one_line(f"model.override.{name}={value}: "):
+            setattr(settings, name, value)
+
+
+def _architecture(settings: Any, task: str, attention: str, trust_remote_code: bool) -> Any:
+    """With weights that are still to be drawn."""
+    models = _CLASSES[task]._model_mapping
+    if type(settings) in models:
+        _check_attention(attention, models[type(settings)])
+    elif not trust_remote_code:
+        raise ValueError(_no_such_model(settings, task))
+    if attention.startswith("flash_attention") and _without_values():
+        # A device's kernel, which cannot be had here; the memory is the same.
+        attention = "sdpa"
     with no_init_weights():
-        model = _CLASSES[task].from_config(
+        return _CLASSES[task].from_config(
             settings,
             # A config's own would take effect before DeepSpeed's.
             dtype=torch.float32,
             attn_implementation=attention,
             trust_remote_code=trust_remote_code,
         )
-    model.tie_weights()
-    if lora_rank:
-        model = _with_adapters(model, rank=lora_rank, alpha=lora_alpha, targets=lora_targets)
-    return HuggingFaceModel(model, task)
+
+
+def _check_attention(attention: str, architecture: Any) -> None:
+    """Names with a slash are kernels that transformers fetches."""
+    architecture = architecture[0] if isinstance(architecture, tuple) else architecture
+    offered = {
+        "sdpa": architecture._supports_sdpa,
+        "flash_attention_2": architecture._supports_flash_attn,
+        "flash_attention_3": architecture._supports_flash_attn,
+        "flex_attention": architecture._supports_flex_attn,
+    }
+    known = attention == "eager" or attention in transformers.AttentionInterface().valid_keys()
+    if "/" not in attention and not (known and offered.get(attention, True)):
+        allowed = [*(name for name, offers in offered.items() if offers), "eager"]
+        raise ValueError(
+            f"model.attention={attention}: {architecture.__name__} has {', '.join(allowed)}; "
+            f"type model.attention={allowed[0]}"
+        )
+
+
+def _no_such_model(settings: Any, task: str) -> str:
+    others = [name for name, auto in _CLASSES.items() if type(settings) in auto._model_mapping]
+    hint = f"type model.task={'|'.join(others)}"
+    if not others:
+        hint = "what is trained here has one kind of input; of a model of texts and images, give "
+        hint += "the part (its text_config) as a config.json of its own: type model.config=<path>"
+    return f"transformers has no {task} model of model_type {settings.model_type}; {hint}"
 
 
 def _switch_off_dropout(config: Any) -> None:
@@ -303,6 +263,7 @@ def _switch_off_dropout(config: Any) -> None:
 def _with_adapters(model: Any, *, rank: int, alpha: int, targets: list[str] | None) -> Any:
     import peft
 
+    _check_targets(model, targets)
     adapters = peft.LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -310,8 +271,90 @@ def _with_adapters(model: Any, *, rank: int, alpha: int, targets: list[str] | No
         target_modules=targets,  # None: peft's choice for the architecture
         init_lora_weights=False,  # drawn with the other weights
     )
-    # All parameters have one dtype, as DeepSpeed wants it.
-    return peft.get_peft_model(model, adapters, autocast_adapter_dtype=False)
+    try:
+        with _adapters_stay() if _without_values() else contextlib.nullcontext():
+            # All parameters have one dtype, as DeepSpeed wants it.
+            return peft.get_peft_model(model, adapters, autocast_adapter_dtype=False)
+    except ValueError as error:
+        said = f"model.lora_targets is not given, and peft chooses none for {type(model).__name__}"
+        if targets:
+            said = f"{_given(targets)}: {' '.join(str(error).split())}"
+        raise ValueError(f"{said}; {_linear_layers(model)}") from error
+
+
+def _check_targets(model: Any, targets: list[str] | None) -> None:
+    names = {name for name, _ in model.named_modules()}
+    for target in targets or ():
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            said = f"{_given(targets)}: {type(model).__name__} has no {target}"
+            raise ValueError(f"{said}; {_linear_layers(model)}")
+
+
+def _given(targets: list[str] | None) -> str:
+    return f"model.lora_targets=[{','.join(targets or ())}]"
+
+
+def _linear_layers(model: Any) -> str:
+    kinds = (nn.Linear, transformers.pytorch_utils.Conv1D)
+    paths = [name for name, module in model.named_modules() if isinstance(module, kinds)]
+    names = list(dict.fromkeys(path.rpartition(".")[2] for path in paths))
+    return f"its linear layers are {', '.join(names)}; type model.lora_targets=[{names[0]}]"
+
+
+# On tensors without values, which cannot do all that others can
+
+
+def _without_values() -> bool:
+    made = torch.empty(0)
+    return is_fake(made) or made.is_meta
+
+
+@contextlib.contextmanager
+def _adapters_stay() -> Iterator[None]:
+    """Where they are made: the parameters of a module that is moved cannot be fake, wherever it is."""
+    with _replaced(nn.Module, "to", lambda module, *place, **options: module):
+        yield
+
+
+@contextlib.contextmanager
+def _computable() -> Iterator[None]:
+    """What transformers decides by values, or by kernels whose shapes torch knows for bf16 alone.
+
+    A mask of packed sequences, which no training here has; experts one by one, in the same memory.
+    """
+    one_sequence = _replaced(
+        masking_utils, "find_packed_sequence_indices", lambda position_ids: None
+    )
+    one_by_one = _replaced(moe, "_can_use_grouped_mm", lambda *tensors: False)
+    with one_sequence, one_by_one:
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, stand_in: Callable[..., Any]) -> Iterator[None]:
+    """Where there is such a function: it is theirs, and another version may do without."""
+    original = getattr(owner, name, None)
+    if original is None:
+        yield
+        return
+    setattr(owner, name, stand_in)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+@contextlib.contextmanager
+def _in_one_line(given: str = "") -> Iterator[None]:
+    """The reason why a config is refused; its checks wrap the error that says it."""
+    try:
+        yield
+    except Exception as error:
+        reason: BaseException = error
+        while "StrictDataclass" in type(reason).__name__ and reason.__cause__ is not None:
+            reason = reason.__cause__
+        lines = [line.strip() for line in str(reason).splitlines() if line.strip()]
+        raise ValueError(f"{given}{(lines or [type(reason).__name__])[0]}") from error
 
 
 __all__ = ["TASKS", "HuggingFaceModel", "build", "max_positions", "shape_file"]

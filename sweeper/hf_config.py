@@ -14,6 +14,10 @@ from sweeper.places import models_dir
 
 TASKS = ("causal", "masked", "seq2seq", "image")
 _INSTALL = "type pip install 'deepspeed-sweeper[hf]'"
+_ATTENTION_PACKAGES = {
+    "flash_attention_2": "flash_attn",
+    "flash_attention_3": "flash_attn_interface",
+}
 # The end of an architecture's name that we have a loss for
 ENDINGS = (
     "ForCausalLM",
@@ -32,6 +36,7 @@ def check_architecture(arguments: Mapping[str, Any], *, sequence_length: int) ->
     _check_installed("transformers", "a Hugging Face architecture (model=hf)")
     if arguments.get("lora_rank"):
         _check_installed("peft", f"model.lora_rank={arguments['lora_rank']}")
+    _check_attention_installed(str(arguments.get("attention")))
     config = arguments.get("config")
     document = _read(config)
     task = arguments.get("task")
@@ -39,7 +44,7 @@ def check_architecture(arguments: Mapping[str, Any], *, sequence_length: int) ->
         raise UsageError(
             f"model.task={task}: allowed are {', '.join(TASKS)}; type model.task={TASKS[0]}"
         )
-    architectures = [str(name) for name in document.get("architectures") or ()]
+    architectures = _architectures(config, document)
     if task is None and not any(name.endswith(ENDINGS) for name in architectures):
         named = ", ".join(architectures) or "no architecture"
         raise UsageError(
@@ -51,11 +56,39 @@ def check_architecture(arguments: Mapping[str, Any], *, sequence_length: int) ->
             f"model.config={config}: its architecture is code of its own (auto_map), which would be "
             "run here; where you trust it, type model.trust_remote_code=true"
         )
+    _check_adapters(arguments)
     positions = _positions(document)
     if positions is not None and task != "image" and sequence_length > positions:
         raise UsageError(
             f"workload.sequence_length={sequence_length}: {config} has {positions} positions; "
             f"type workload.sequence_length={positions}"
+        )
+
+
+def _architectures(config: Any, document: Mapping[str, Any]) -> list[str]:
+    named = document.get("architectures") or []
+    if not isinstance(named, list):
+        raise UsageError(f"model.config={config}: architectures is {named!r}, no list; {_WANTED}")
+    return [str(name) for name in named]
+
+
+def _check_adapters(arguments: Mapping[str, Any]) -> None:
+    rank, targets = arguments.get("lora_rank"), arguments.get("lora_targets")
+    if isinstance(rank, int) and rank < 0:
+        raise UsageError(f"model.lora_rank={rank}: 0 is without adapters; type model.lora_rank=8")
+    if isinstance(targets, str):
+        raise UsageError(
+            f"model.lora_targets={targets}: is no list of layers; type model.lora_targets=[{targets}]"
+        )
+
+
+def _check_attention_installed(attention: str) -> None:
+    """Without the package itself transformers takes it from where kernels fetches it."""
+    package = _ATTENTION_PACKAGES.get(attention)
+    if package is not None and not (_is_installed(package) or _is_installed("kernels")):
+        raise EnvironmentUnfit(
+            f"model.attention={attention} needs {package}, which is not installed; "
+            f"type pip install {package.replace('_', '-')}, or model.attention=sdpa"
         )
 
 
@@ -94,6 +127,10 @@ def _read(config: Any) -> dict[str, Any]:
             "type model.config=path/to/config.json, or +model=hf/gpt2"
         )
     path = config_file(str(config))
+    if (path / "config.json").is_file():
+        raise UsageError(
+            f"model.config={config}: is a folder; type model.config={path / 'config.json'}"
+        )
     if not path.is_file():
         close = difflib.get_close_matches(str(config), shapes(), n=1, cutoff=0.5)
         hint = f"+model=hf/{close[0]}" if close else "model.config=path/to/config.json"
@@ -103,9 +140,11 @@ def _read(config: Any) -> dict[str, Any]:
         )
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"model.config={config}: cannot be read ({error}); {_WANTED}") from error
     except ValueError as error:
         raise UsageError(f"model.config={config}: is no JSON ({error}); {_WANTED}") from error
-    if not isinstance(document, dict) or "model_type" not in document:
+    if not isinstance(document, dict) or not isinstance(document.get("model_type"), str):
         raise UsageError(f"model.config={config}: has no model_type; {_WANTED}")
     return document
 
@@ -116,16 +155,19 @@ _WANTED = "type model.config=<the config.json of a Hugging Face model>"
 def _positions(document: Mapping[str, Any]) -> int | None:
     """The longest sample; a table that begins behind the padding token's has fewer than it says."""
     positions = document.get("n_positions") or document.get("max_position_embeddings")
-    if positions is None or document["model_type"] == "t5":
+    if not isinstance(positions, int) or document["model_type"] == "t5":
         return None  # relative positions, whatever n_positions says
     roberta = document["model_type"] in ("roberta", "xlm-roberta", "camembert")
     return int(positions) - ((document.get("pad_token_id") or 0) + 1 if roberta else 0)
 
 
 def _check_installed(package: str, what: str) -> None:
-    try:
-        found = importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):
-        found = False
-    if not found:
+    if not _is_installed(package):
         raise EnvironmentUnfit(f"{what} needs {package}, which is not installed; {_INSTALL}")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False

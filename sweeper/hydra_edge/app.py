@@ -16,7 +16,7 @@ from sweeper.errors import SweeperError
 from sweeper.hydra_edge.compose import settings_of
 from sweeper.hydra_edge.job import Throughput, run_trial
 from sweeper.places import conf_dir
-from sweeper.run.dry_run import check_model
+from sweeper.run.dry_run import check_model, notes_on_model
 from sweeper.run.machine import quick_look
 from sweeper.terminal import exit_with, terminal
 
@@ -43,7 +43,7 @@ def app(config: DictConfig) -> Throughput:
     except SweeperError as error:
         exit_with(error)
     if not _in_a_study(job):
-        for note in trial.notes:
+        for note in (*trial.notes, *notes_on_model(settings)):
             screen.say(f"note: {note}")
         screen.row(trial, trial.overrides)
     return Throughput(trial)

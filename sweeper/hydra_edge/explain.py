@@ -38,6 +38,7 @@ from sweeper.hydra_edge.explain_hardware import Hardware, hardware_of
 from sweeper.hydra_edge.messages import EXPECTED, usage_error
 from sweeper.hydra_edge.schema import register
 from sweeper.places import conf_dir
+from sweeper.run.dry_run import check_model
 from sweeper.run.model_profile import Profiled, profile_of
 
 _ON_CUDA = "hardware=cuda"
@@ -74,6 +75,7 @@ def explain(arguments: Sequence[str]) -> Explanation:
     Raises UsageError as a trial would, before anything else is done.
     """
     settings = compose(arguments)
+    check_model(settings)
     hardware = hardware_of(settings)
     planned = plan(settings, hardware.machine(settings))
     profiled = profile_of(settings)

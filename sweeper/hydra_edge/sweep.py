@@ -43,7 +43,7 @@ from sweeper.hydra_edge.study_plan import (
     study_plan,
 )
 from sweeper.hydra_edge.warm_start import earlier_trials, what_is_learned
-from sweeper.run.dry_run import groups_that_do_nothing
+from sweeper.run.dry_run import groups_that_do_nothing, notes_on_model
 from sweeper.run.exclusive import what_disturbs
 from sweeper.run.interrupts import Interrupts
 from sweeper.run.launch import devices_of
@@ -159,7 +159,7 @@ def sweep(
         )
     for group, why in useless.items():
         screen.say(f"note: {group} is not searched: {why}")
-    for note in plan(settings, machine).notes:
+    for note in (*plan(settings, machine).notes, *notes_on_model(settings)):
         screen.say(f"note: {note}")
     for disturbance in what_disturbs(devices_of(accelerator, settings.hardware.ranks)):
         screen.say(f"note: {disturbance}")

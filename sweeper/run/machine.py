@@ -151,3 +151,20 @@ def host_memory_bytes() -> int:
         except (OSError, ValueError):
             continue
     return total
+
+
+def available_bytes() -> int:
+    """What may still be taken on the machine, and in this process's control group."""
+    available: int = psutil.virtual_memory().available
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        current = int((group / "memory.current").read_text())
+        file_cache = _statistics(group / "memory.stat").get("inactive_file", 0)
+    except (OSError, ValueError):  # not in one, or it has no limit
+        return available
+    return min(available, limit - current + file_cache)
+
+
+def _statistics(path: Path) -> Mapping[str, int]:
+    return {name: int(value) for name, value in map(str.split, path.read_text().splitlines())}

@@ -6,16 +6,19 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
 
 from sweeper import hf_config
 from sweeper.core.files import read_json, write_json
+from sweeper.core.memory.least import least_bytes
 from sweeper.core.model_profile import PROFILE_SCHEMA, ModelProfile
+from sweeper.core.quantities import format_bytes
 from sweeper.core.settings import HUGGING_FACE, Settings
 from sweeper.places import cache_dir, models_dir
-from sweeper.run.ask import ask
+from sweeper.run.ask import ask, free_room_bytes
+from sweeper.run.tried import Sizes, tried
 
 TRACE_TIMEOUT_SECONDS = 120
 
@@ -34,16 +37,42 @@ def model_profile(settings: Settings) -> ModelProfile | None:
 
 
 def profile_of(settings: Settings) -> Profiled:
-    """Of the settings' model, with the batches and the loss that it is trained with."""
+    """Of the settings' model, with the batches and the loss that it is trained with.
+
+    Where there is none the reason says what is known all the same.
+    """
     if settings.model_target == HUGGING_FACE and settings.model.get("lora_rank"):
         reason = "the memory model does not know frozen parameters (model.lora_rank)"
-        return Profiled(profile=None, reason=reason)
-    return profiled(
-        settings.model_target,
-        settings.model_arguments,
-        batch=settings.model.get("_batch_"),
-        loss=settings.model.get("_loss_"),
+        found = Profiled(profile=None, reason=reason)
+    else:
+        found = profiled(
+            settings.model_target,
+            settings.model_arguments,
+            batch=settings.model.get("_batch_"),
+            loss=settings.model.get("_loss_"),
+        )
+    if found.profile is not None:
+        return found
+    return replace(found, reason=f"{found.reason}{_known(settings)}")
+
+
+def _known(settings: Settings) -> str:
+    """What can be said of a model that was built, though not traced."""
+    model = tried(settings)
+    parameters, trained = (_elements(sizes) for sizes in (model.sizes, model.trained_sizes))
+    if not parameters:
+        return ""
+    least = least_bytes(settings, model.sizes, model.trained_sizes)
+    places = " and ".join(
+        f"{format_bytes(number)} of {place}" for place, number in least.items() if number >= 2**20
     )
+    taken = f", take at least {places} memory a rank with the optimizer's states" if places else ""
+    note = "" if model.note is None else f"; {model.note}"
+    return f"; its {parameters:,} parameters, {trained:,} of them trained{taken}{note}"
+
+
+def _elements(sizes: Sizes) -> int:
+    return sum(numel * count for numel, count in sizes)
 
 
 def profiled(
@@ -89,7 +118,12 @@ def _fingerprint(request: Mapping[str, Any]) -> str:
 
 
 def _trace(request: Mapping[str, Any]) -> Profiled:
-    answer = ask("sweeper.worker.model_profile", request, timeout_seconds=TRACE_TIMEOUT_SECONDS)
+    answer = ask(
+        "sweeper.worker.model_profile",
+        request,
+        timeout_seconds=TRACE_TIMEOUT_SECONDS,
+        room_bytes=free_room_bytes(),
+    )
     if answer.document is None:
         reason = f"{request['target']} cannot be traced: {answer.reason}"
         return Profiled(profile=None, reason=reason)

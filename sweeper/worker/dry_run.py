@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +14,107 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sweeper.core.files import read_json, write_json
+from sweeper.core.quantities import format_bytes
+from sweeper.core.settings import HUGGING_FACE
 from sweeper.worker.building import can_recompute, function_named
+from sweeper.worker.failures import ran_out_of_memory
 from sweeper.worker.feed import NoTokens, batch_maker, loss_in, output_of
-from sweeper.worker.model_profile import fake_batch
+from sweeper.worker.limits import limit_growth
+from sweeper.worker.model_profile import fake_batch, sizes_of
 
 SAMPLES = 2
 _BATCH = "a tensor, or a tuple or dict of tensors, whose first dimension are the samples"
 
 
 class Mistake(Exception):
-    """What the user must change; ``sure`` where real tensors would not change it."""
+    """What the user must change.
 
-    def __init__(self, message: str, *, sure: bool = True) -> None:
+    ``sure`` where real tensors would not change it, ``lack`` where it is one of memory alone.
+    """
+
+    def __init__(self, message: str, *, sure: bool = True, lack: bool = False) -> None:
         super().__init__(message)
         self.sure = sure
+        self.lack = lack
 
 
-def dry_run(
-    target: str, arguments: dict[str, Any], batch: str | None, loss: str | None, length: int
-) -> dict[str, Any]:
-    """The ``mistake``, None where a step can be taken; and whether the model ``recomputes``."""
-    check = partial(_check, target, arguments, batch, loss, length)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What is tried: as settings name it."""
+
+    target: str
+    arguments: dict[str, Any]
+    batch: str | None
+    loss: str | None
+    length: int
+
+
+def dry_run(trained: Trained, *, room_bytes: int) -> dict[str, Any]:
+    """The ``mistake``, None where a step can be taken; else what is known of the model.
+
+    ``note`` says why no step was taken: on real tensors it is where they take at most ``room_bytes``.
+    """
+    model = None
     try:
         with FakeTensorMode():
-            model = check(fake_batch_of)
+            model = _built(trained)
+            _check(model, trained, fake_batch_of)
+        return _known(model)
     except Mistake as found:
         if found.sure:
             return {"mistake": str(found)}
-        # Code that looks at values fails on fake tensors, and is right all the same.
+        first = found
+    # Code that looks at values fails on fake tensors, and is right all the same.
+    if model is None:
         try:
-            model = check(real_batch_of)
+            with torch.device("meta"):
+                model = _built(trained)
         except Mistake as found:
-            return {"mistake": str(found)}
-    return {"mistake": None, "recomputes": can_recompute(model)}
+            if str(found) == str(first):
+                return {"mistake": str(found)}
+    return _on_real_tensors(trained, model, room_bytes)
+
+
+def _on_real_tensors(
+    trained: Trained, counted: nn.Module | None, room_bytes: int
+) -> dict[str, Any]:
+    """As long as weights and gradients, counted beforehand where that can be, find room."""
+    needed = 0 if counted is None else 2 * sum(_bytes(p) for p in counted.parameters())
+    if needed > room_bytes:
+        return _not_tried(counted, f"{format_bytes(needed)} of weights and gradients")
+    try:
+        model = _built(trained)
+        _check(model, trained, real_batch_of)
+    except Mistake as found:
+        if found.lack:
+            return _not_tried(counted, f"more than {format_bytes(room_bytes)}")
+        return {"mistake": str(found)}
+    return _known(model)
+
+
+def _not_tried(model: nn.Module | None, needed: str) -> dict[str, Any]:
+    note = (
+        "the model was not tried beforehand: its code looks at values, so that a step takes "
+        f"{needed}, and a try may take a quarter of the free memory; the first trial will show"
+    )
+    return {**_known(model), "note": note}
+
+
+def _known(model: nn.Module | None) -> dict[str, Any]:
+    """``sizes`` and ``trained_sizes`` are (elements, how many parameters have so many)."""
+    if model is None:
+        return {"mistake": None, "recomputes": True}
+    parameters = list(model.parameters())
+    return {
+        "mistake": None,
+        "recomputes": can_recompute(model),
+        "sizes": sizes_of(parameters),
+        "trained_sizes": sizes_of([p for p in parameters if p.requires_grad]),
+    }
+
+
+def _bytes(parameter: nn.Parameter) -> int:
+    return parameter.numel() * parameter.element_size()
 
 
 def fake_batch_of(make_batch: Any, length: int) -> Any:
@@ -60,22 +128,25 @@ def real_batch_of(make_batch: Any, length: int) -> Any:
     return make_batch(samples=SAMPLES, length=length, generator=generator)
 
 
-def _check(
-    target: str,
-    arguments: dict[str, Any],
-    batch: str | None,
-    loss: str | None,
-    length: int,
-    batch_of: Callable[[Any, int], Any],
-) -> nn.Module:
+def _built(trained: Trained) -> nn.Module:
+    target = trained.target
     build = _named(target, "_target_")
-    make_batch = batch and _named(batch, "_batch_")
-    loss_function = loss and _named(loss, "_loss_")
-    with _blaming(f"model._target_={target} cannot build the model"):
-        model = build(**arguments)
+    what = f"model._target_={target} cannot build the model"
+    if target == HUGGING_FACE:
+        what = f"model.config={trained.arguments.get('config')}"
+    with _blaming(what, own=target == HUGGING_FACE):
+        model = build(**trained.arguments)
     if not isinstance(model, nn.Module):
         raise Mistake(f"model._target_={target} returned {_what(model)}; return a torch.nn.Module")
     model.train()
+    return model
+
+
+def _check(model: nn.Module, trained: Trained, batch_of: Callable[[Any, int], Any]) -> None:
+    """One step."""
+    target, batch, loss, length = trained.target, trained.batch, trained.loss, trained.length
+    make_batch = batch and _named(batch, "_batch_")
+    loss_function = loss and _named(loss, "_loss_")
     try:
         make_batch = batch_maker(model, make_batch)
     except NoTokens as error:
@@ -94,7 +165,6 @@ def _check(
         found.backward()
     if all(parameter.grad is None for parameter in model.parameters()):
         raise Mistake("the loss reaches no parameter of the model: none has a gradient")
-    return model
 
 
 def _named(target: str, key: str) -> Any:
@@ -128,13 +198,16 @@ def _check_loss(found: Any, where: str) -> None:
 
 
 @contextlib.contextmanager
-def _blaming(what: str) -> Iterator[None]:
+def _blaming(what: str, *, own: bool = False) -> Iterator[None]:
+    """``own``: a ValueError of what is called is a line of ours."""
     try:
         yield
     except Mistake:
         raise
     except Exception as error:
-        raise Mistake(f"{what}: {_first_line(error)}", sure=False) from error
+        said = str(error) if own and isinstance(error, ValueError) else _first_line(error)
+        lack = ran_out_of_memory(error, limited=True)
+        raise Mistake(f"{what}: {said}", sure=False, lack=lack is not None) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -157,4 +230,6 @@ def _what(value: Any) -> str:
 
 if __name__ == "__main__":
     request = read_json(Path(sys.argv[1])) or {}
-    write_json(Path(sys.argv[2]), dry_run(**request))
+    room_bytes = int(sys.argv[3])
+    limit_growth(room_bytes)
+    write_json(Path(sys.argv[2]), dry_run(Trained(**request), room_bytes=room_bytes))

@@ -19,7 +19,7 @@ def failure(error: BaseException, *, phase: str, limited: bool) -> dict[str, Any
     first_line = ": ".join(map(str.strip, lines[: 3 if _is_validation(error) else 1]))
     if isinstance(error, UnsupportedHere):
         return {"kind": "unsupported", "phase": phase, "reason": first_line}
-    memory = _memory(error, limited)
+    memory = ran_out_of_memory(error, limited=limited)
     if memory is not None:
         return {
             "kind": "out-of-memory",
@@ -39,7 +39,8 @@ def _is_validation(error: BaseException) -> bool:
     return type(error).__name__ == "ValidationError"
 
 
-def _memory(error: BaseException, limited: bool) -> str | None:
+def ran_out_of_memory(error: BaseException, *, limited: bool) -> str | None:
+    """``"device"``, ``"host"``, or None where it is another error."""
     # DeepSpeed and torch wrap: an allocation that failed may stand further down the chain.
     seen: BaseException | None = error
     while seen is not None:

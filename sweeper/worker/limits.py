@@ -40,6 +40,16 @@ def limit_host_memory(limit_bytes: int) -> None:
     )
 
 
+def limit_growth(room_bytes: int) -> None:
+    """From here on allocations that would take so much more than there is now fail."""
+    taken = status_bytes("VmData") or 0
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = taken + room_bytes
+    resource.setrlimit(
+        resource.RLIMIT_DATA, (wanted if hard == _UNLIMITED else min(wanted, hard), hard)
+    )
+
+
 def lift_memory_limit() -> bool:
     """Lets a rank that ran out of memory write down that it did; returns whether there was a limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)

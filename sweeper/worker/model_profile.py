@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from sweeper.core.files import write_json
 from sweeper.core.model_profile import TRACED_MODES, Activations, Extent, ModelProfile
 from sweeper.worker.building import function_named
 from sweeper.worker.feed import LossOf, MakeBatch, batch_maker, loss_of, mapped
+from sweeper.worker.limits import limit_growth
 from sweeper.worker.memory_trace import trace
 
 # (samples, tokens) around which a trace is made: so few that weights are the largest tensors, so many
@@ -51,7 +52,8 @@ def _numel(modules: list[nn.Module]) -> int:
     return sum(p.numel() for module in modules for p in module.parameters())
 
 
-def _sizes(parameters: Iterator[nn.Parameter]) -> Sizes:
+def sizes_of(parameters: Iterable[nn.Parameter]) -> Sizes:
+    """Elements of a parameter, and how many parameters have so many."""
     return tuple(sorted(Counter(p.numel() for p in parameters).items()))
 
 
@@ -123,10 +125,10 @@ def profile(
         first, last = _ends(model, blocks)
         return ModelProfile(
             num_parameters=sum(p.numel() for p in model.parameters()),
-            parameter_sizes=_sizes(model.parameters()),
+            parameter_sizes=sizes_of(model.parameters()),
             num_blocks=len(blocks),
             parameters_per_block=_numel(blocks[:1]),
-            block_parameter_sizes=_sizes(blocks[0].parameters()) if blocks else (),
+            block_parameter_sizes=sizes_of(blocks[0].parameters()) if blocks else (),
             expert_parameters_per_block=_expert_parameters(blocks),
             largest_module_parameters=max(
                 sum(p.numel() for p in module.parameters(recurse=False))
@@ -172,4 +174,5 @@ def _expert_parameters(blocks: list[nn.Module]) -> int:
 
 if __name__ == "__main__":
     request = json.loads(Path(sys.argv[1]).read_text())
+    limit_growth(int(sys.argv[3]))
     write_json(Path(sys.argv[2]), profile(**request).to_json())

@@ -31,6 +31,8 @@ ERRORS = [
         "explain is of one trial",
         "type batch.micro_size=<one value>",
     ),
+    (("+model=gpt2", "model.heads=7"), "width=768 is not a multiple of heads=7", "models.md has"),
+    (("model._target_=no_such.build",), "cannot be imported from", "what is asked of a factory"),
     (("--cfg", "job"), "explain --cfg: takes settings alone", "type python -m sweeper explain"),
 ]
 
@@ -237,11 +239,52 @@ def test_without_a_gpu_it_says_how_to_ask_for_one(tmp_path):
     assert "what a device has is not known" in words
 
 
-def test_a_model_that_cannot_be_traced_is_explained_without_its_memory(tmp_path):
-    text = explained("+model=gpt2-nano", "model._target_=no_such_module.build", cwd=tmp_path)
+def test_a_model_that_cannot_be_traced_is_explained_with_what_is_known(tmp_path):
+    text = explained("model._target_=tests.unit.factories.LooksAtValues", cwd=tmp_path)
     assert "memory not known: " in text
+    assert "its 850 parameters, 850 of them trained" in " ".join(text.split())
     assert "plan      legal" in text
     assert "ds_config.json" in text
+
+
+def config_of(folder, **keys):
+    sizes = {"hidden_size": 1024, "intermediate_size": 4096, "vocab_size": 32000}
+    heads = {"num_attention_heads": 16, "num_key_value_heads": 4, "num_hidden_layers": 2}
+    document = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **sizes, **heads}
+    path = folder / "config.json"
+    path.write_text(json.dumps({**document, **keys}))
+    return ("+model=hf", f"model.config={path}")
+
+
+def test_of_adapters_it_is_said_what_weights_and_states_take(tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    text = " ".join(explained(*config_of(tmp_path), "model.lora_rank=4", cwd=here).split())
+    # 96,997,376 in fp32; gradients and two states of each that is trained come to less than 1 MiB.
+    assert "its 97,013,760 parameters, 16,384 of them trained, take at least 370 MiB" in text
+
+
+IMPOSSIBLE = [
+    ({"model_type": "foo"}, (), "model_type foo is unknown to transformers"),
+    ({}, ("model.lora_rank=4", "model.lora_targets=[nope]"), "LlamaForCausalLM has no nope"),
+    ({"hidden_size": 1000}, ("model.lora_rank=4",), "The hidden size (1000) is not a multiple"),
+]
+
+
+@pytest.mark.parametrize(("keys", "more", "said"), IMPOSSIBLE)
+@pytest.mark.parametrize("command", [("explain",), ()], ids=["explain", "study"])
+def test_an_impossible_model_is_refused_by_both_before_anything_else(
+    tmp_path, command, keys, more, said
+):
+    here = tmp_path / "here"
+    here.mkdir()
+    search = () if command else ("hydra/sweeper=optuna", "space=none")
+    finished = run_sweeper(*command, *config_of(tmp_path, **keys), *more, *search, cwd=here)
+    assert 2 == finished.returncode, finished.stderr
+    (line,) = finished.stderr.strip().splitlines()
+    assert said in line
+    assert line.endswith("docs/models-hf.md says what is asked of a config")
+    assert [] == list(here.iterdir())
 
 
 def test_a_device_that_is_described_is_a_gpu_unless_something_else_is_typed():

@@ -32,6 +32,7 @@ ARCHITECTURES = {
     "llama": KEYS,
     "qwen2": KEYS,
     "gemma": KEYS,
+    "mixtral": {**KEYS, "num_local_experts": 4},
     "opt": {**GROUPED, "ffn_dim": 64, "word_embed_proj_dim": 32},
     "bert": GROUPED,
     "roberta": {**GROUPED, "max_position_embeddings": 66, "pad_token_id": 1},

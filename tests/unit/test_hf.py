@@ -16,7 +16,7 @@ from models import hf
 from sweeper import hf_config
 from sweeper.core.exported import exported_layout, exported_settings
 from sweeper.core.settings import HUGGING_FACE
-from sweeper.errors import UsageError
+from sweeper.errors import EnvironmentUnfit, UsageError
 from sweeper.hydra_edge.explain import compose
 from sweeper.worker.building import recompute
 from sweeper.worker.feed import batch_maker, loss_of
@@ -210,6 +210,19 @@ def test_a_key_that_the_config_does_not_have_is_refused():
             {},
             "names BertForQuestionAnswering, for which there is no loss; type model.task=causal",
         ),
+        ([], {}, "has no model_type; type model.config=<the config.json"),
+        ({"model_type": ["gpt2"]}, {}, "has no model_type"),
+        (
+            {"model_type": "llama", "architectures": "LlamaForCausalLM"},
+            {},
+            "architectures is 'LlamaForCausalLM', no list",
+        ),
+        ({"model_type": "gpt2"}, {"task": "causal", "lora_rank": -1}, "type model.lora_rank=8"),
+        (
+            {"model_type": "gpt2"},
+            {"task": "causal", "lora_targets": "c_attn"},
+            r"is no list of layers; type model.lora_targets=\[c_attn\]",
+        ),
         ({"model_type": "gpt2"}, {"task": "chat"}, "model.task=chat: allowed are causal, masked"),
         (
             {"model_type": "own", "architectures": ["OwnForCausalLM"], "auto_map": {"A": "b.C"}},
@@ -224,6 +237,19 @@ def test_a_config_that_cannot_be_trained_is_one_line(tmp_path, document, argumen
         path.write_text(document if isinstance(document, str) else json.dumps(document))
     with pytest.raises(UsageError, match=said):
         hf_config.check_architecture({"config": str(path), **arguments}, sequence_length=8)
+
+
+def test_a_folder_is_one_line_that_names_the_file_in_it(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    said = f"is a folder; type model.config={tmp_path}/config.json"
+    with pytest.raises(UsageError, match=said):
+        hf_config.check_architecture({"config": str(tmp_path)}, sequence_length=8)
+
+
+def test_an_attention_that_is_not_installed_is_of_the_environment():
+    arguments = {"config": "llama-3.2-1b", "attention": "flash_attention_3"}
+    with pytest.raises(EnvironmentUnfit, match="type pip install flash-attn-interface, or model"):
+        hf_config.check_architecture(arguments, sequence_length=8)
 
 
 def test_code_of_the_architecture_is_run_where_it_is_trusted(tmp_path, monkeypatch):

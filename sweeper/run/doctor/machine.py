@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-
-import psutil
+from collections.abc import Iterator
 
 from sweeper.core.finding import Finding, failure, ok, warning
 from sweeper.core.machine import Machine
 from sweeper.core.quantities import format_bytes
 from sweeper.run.exclusive import device_memory_used, what_disturbs
 from sweeper.run.launch import devices_of
-from sweeper.run.machine import host_memory_bytes
+from sweeper.run.machine import available_bytes, host_memory_bytes
 from sweeper.run.shared_memory import SEGMENTS
 
 # Of the default study's gpt2, 124M parameters: weights, gradients and Adam's states in fp32 are 2 GiB,
@@ -143,20 +140,3 @@ def open_files_limit(limit: int) -> Finding:
         return ok("open files", "unlimited" if limit == resource.RLIM_INFINITY else f"{limit}")
     found = f"{limit} a process (ulimit -n); data loaders may run out"
     return warning("open files", found, "type ulimit -n 65536")
-
-
-def available_bytes() -> int:
-    """What may still be taken on the machine, and in this process's control group."""
-    available: int = psutil.virtual_memory().available
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text())
-        current = int((group / "memory.current").read_text())
-        file_cache = _statistics(group / "memory.stat").get("inactive_file", 0)
-    except (OSError, ValueError):  # not in one, or it has no limit
-        return available
-    return min(available, limit - current + file_cache)
-
-
-def _statistics(path: Path) -> Mapping[str, int]:
-    return {name: int(value) for name, value in map(str.split, path.read_text().splitlines())}
