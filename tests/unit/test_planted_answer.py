@@ -6,7 +6,8 @@ import random
 import optuna
 import pytest
 
-from sweeper.core.finalists import Contest, finalists_of, play
+from sweeper.core.entrants import finalists_of
+from sweeper.core.finalists import Contest, play
 from sweeper.core.outcome import OutOfMemory
 from sweeper.core.seeds import seeds
 from sweeper.core.space import Choice, SearchSpace
