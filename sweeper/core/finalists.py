@@ -124,9 +124,8 @@ def turns(contest: Contest, rounds: Sequence[Round]) -> tuple[int, ...]:
     What drifts steadily then weighs on all alike. Who is clearly behind sits out, but for the
     baseline: the gain needs it.
     """
-    able = _able(contest, rounds)
     behind = _behind(contest, rounds)
-    due = [n for n in able if n == contest.baseline or n not in behind]
+    due = [n for n in _able(contest, rounds) if n == contest.baseline or n not in behind]
     return tuple(due if len(rounds) % 2 == 0 else reversed(due))
 
 
@@ -217,9 +216,8 @@ def _leader(
 ) -> int | None:
     """The best; of equals the first. None where nobody was measured."""
     reference = _reference(contest, rounds)
-    scores = {
-        n: _score(rounds, n, reference, objective) for n in among if any(measurements(rounds, n))
-    }
+    ran = [n for n in among if any(measurements(rounds, n))]
+    scores = {n: _score(rounds, n, reference, objective) for n in ran}
     return max(scores, key=scores.__getitem__) if scores else among[0] if among else None
 
 
@@ -244,7 +242,7 @@ def _same_memory(rounds: Sequence[Round], numbers: Sequence[int]) -> bool:
 
 
 def _frugal(tied: Sequence[int], contest: Contest, rounds: Sequence[Round]) -> int | None:
-    """Of the tied the one with the least memory; where that is the same, the fastest, or the cheapest."""
+    """Of the tied the one with the least memory; of those with the same the fastest, or cheapest."""
     peaks = {n: peak_bytes(rounds, n) or 0 for n in tied}
     least = [n for n in tied if peaks[n] <= min(peaks.values()) * (1 + SAME_MEMORY)]
     by = contest.objective if contest.objective.kind == "cost" else THROUGHPUT
