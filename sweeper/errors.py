@@ -22,7 +22,7 @@ class NothingMeasured(SweeperError):
 
 
 class EnvironmentUnfit(SweeperError):
-    """This machine or installation cannot run trials."""
+    """This machine or installation cannot run trials, or not the baseline that a gain is over."""
 
     exit_code = 4
 

@@ -8,9 +8,9 @@ from sweeper.callbacks.contract import StudyEnded, TrialEnded
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Measured, Stopped, kind_of, measurement_of, reason_of
 from sweeper.core.trial import Trial
-from sweeper.report.study_record import how_it_stands
 from sweeper.report.table import MAIN_SETTINGS, NEVER_SHOWN
 from sweeper.report.verdict import verdict
+from sweeper.run.study_record import how_it_stands
 
 # What a study changes by itself from trial to trial is no parameter of them.
 _NOT_TOLD = ("measure.beaten_seconds", NEVER_SHOWN)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from sweeper.core.files import read_json, write_json
-from sweeper.core.finalists import (
-    Contest,
-    FinalistsResult,
-    complete_rounds,
-    judge,
-)
-from sweeper.core.folder import RoundsFolder
+from sweeper.core.finalists import Contest, FinalistsResult, complete_rounds, judge
+from sweeper.core.folder import WHAT_TO_DO, RoundsFolder
+from sweeper.core.objective import THROUGHPUT, objective_from_mapping
 from sweeper.core.rounds import Round, peak_bytes, throughput_ratio
+from sweeper.errors import UsageError
 
 SUMMARY_SCHEMA = 1
 
@@ -29,6 +27,7 @@ def write_contest(folder: RoundsFolder, contest: Contest, result: FinalistsResul
         "contest": {
             "finalists": list(contest.finalists),
             "baseline": contest.baseline,
+            "objective": asdict(contest.objective),
             "min_rounds": contest.min_rounds,
             "max_rounds": contest.max_rounds,
         },
@@ -44,13 +43,36 @@ def write_contest(folder: RoundsFolder, contest: Contest, result: FinalistsResul
 
 
 def read_contest(folder: RoundsFolder) -> tuple[Contest, FinalistsResult] | None:
-    """Judged anew from the rounds; None where there was no contest, or one of another version."""
-    document = read_json(folder.summary)
-    if not isinstance(document, dict) or document.get("schema_version") != SUMMARY_SCHEMA:
+    """Judged anew from the rounds; None where no contest has ended.
+
+    Raises UsageError where the summary cannot be read, or tells of rounds that are not there.
+    """
+    document: Any = read_json(folder.summary)
+    if document is None and not folder.summary.exists():
         return None
+    try:
+        contest = _contest_of(document)
+        told = {entrant["trial"]: entrant["rounds"] for entrant in document["trials"]}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{folder.summary}: not whole, or written by another version of sweeper ({error}); "
+            f"{WHAT_TO_DO}"
+        ) from error
+    rounds = recorded_rounds(folder)
+    if any(sum(n in found for found in rounds) < num for n, num in told.items()):
+        raise UsageError(
+            f"{folder.path}: rounds that {folder.summary.name} tells of are missing; {WHAT_TO_DO}"
+        )
+    return contest, judge(contest, complete_rounds(contest, rounds))
+
+
+def _contest_of(document: Any) -> Contest:
+    if document["schema_version"] != SUMMARY_SCHEMA:
+        raise ValueError(f"schema_version={document['schema_version']}")
     given = document["contest"]
-    contest = Contest(**(given | {"finalists": tuple(given["finalists"])}))
-    return contest, judge(contest, complete_rounds(contest, recorded_rounds(folder)))
+    values = given.get("objective")  # those from before there was one were about throughput
+    objective = objective_from_mapping(values) if values else THROUGHPUT
+    return Contest(**given | {"finalists": tuple(given["finalists"]), "objective": objective})
 
 
 def _entrant(number: int, result: FinalistsResult) -> dict[str, Any]:

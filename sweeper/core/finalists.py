@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sweeper.core.equivalence import ranking
 from sweeper.core.objective import THROUGHPUT, Objective
 from sweeper.core.outcome import Measured, Outcome, kind_of, reason_of
 from sweeper.core.ratios import Ratio, is_above_zero
 from sweeper.core.rounds import (
     Round,
     log_differences,
-    log_rates,
+    log_over_floor,
     mean_tokens_per_second,
     measurements,
     peak_bytes,
     spread_of_rounds,
     throughput_ratio,
+    worth_ratio,
 )
-from sweeper.core.trial import Trial
 
 # Of a hundred contests so many may name a winner that is not the fastest.
 WRONG_WINNERS = 0.05
@@ -34,10 +34,14 @@ Measure: TypeAlias = Callable[[int, int], Outcome]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contest:
-    """Who takes part, by trial number; the baseline too, where it could be measured at all."""
+    """Who takes part, by trial number; the baseline too, where it could be measured at all.
+
+    What is best is the objective's; a floor of memory that was not typed is the baseline's throughput.
+    """
 
     finalists: tuple[int, ...]
     baseline: int | None
+    objective: Objective = THROUGHPUT
     min_rounds: int = 3
     max_rounds: int = 6
 
@@ -56,9 +60,11 @@ class Contest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalistsResult:
-    """``gain`` is the winner's throughput over the baseline's, ``lead`` over the runner-up's.
+    """``gain`` is the winner's throughput over the baseline's.
 
-    No winner where every finalist failed. ``failed`` has the reason of each that did so once.
+    ``objective`` is what decided: the contest's, or throughput where nobody reached the floor of memory;
+    ``below`` are those that did not. By it the winner is ``advantage`` times better than the baseline and
+    ``lead`` times than the runner-up. No winner where every finalist failed; ``failed`` has each one's reason.
     """
 
     winner: int | None
@@ -68,7 +74,10 @@ class FinalistsResult:
     failed: Mapping[int, str]
     rounds: tuple[Round, ...]
     gain: Ratio | None
+    advantage: Ratio | None
     lead: Ratio | None
+    objective: Objective
+    below: tuple[int, ...]
     stop_reason: str
 
     @property
@@ -83,18 +92,6 @@ class FinalistsResult:
     def spread(self, number: int) -> float | None:
         """From round to round, as a share of it."""
         return spread_of_rounds(self.rounds, number)
-
-
-def finalists_of(
-    trials: Sequence[Trial], k: int, objective: Objective = THROUGHPUT
-) -> tuple[int, ...]:
-    """The numbers of the ``k`` best of the search, the best first; none that trains differently.
-
-    One that was stopped early lost to a single run of another: by more than its steps differed, but a
-    process may be slower as a whole than the next one.
-    """
-    ranked = ranking(trials, objective, stopped_too=True)
-    return tuple(trial.number for trial in ranked[:k])
 
 
 def play(contest: Contest, measure: Measure, recorded: Sequence[Round] = ()) -> FinalistsResult:
@@ -127,9 +124,8 @@ def turns(contest: Contest, rounds: Sequence[Round]) -> tuple[int, ...]:
     What drifts steadily then weighs on all alike. Who is clearly behind sits out, but for the
     baseline: the gain needs it.
     """
-    able = _able(contest, rounds)
     behind = _behind(contest, rounds)
-    due = [n for n in able if n == contest.baseline or n not in behind]
+    due = [n for n in _able(contest, rounds) if n == contest.baseline or n not in behind]
     return tuple(due if len(rounds) % 2 == 0 else reversed(due))
 
 
@@ -151,11 +147,11 @@ def why_stop(contest: Contest, rounds: Sequence[Round]) -> str | None:
 
 def judge(contest: Contest, rounds: Sequence[Round]) -> FinalistsResult:
     """What the rounds say; nothing that the search measured is used."""
-    able, behind = _able(contest, rounds), _behind(contest, rounds)
-    tied = [n for n in able if n not in behind]
+    (field, objective), behind = _field(contest, rounds), _behind(contest, rounds)
+    tied = [n for n in field if n not in behind]
     winner = _frugal(tied, contest, rounds)
-    rivals = [n for n in able if n != winner]
-    runner_up = _leader(rivals, contest, rounds)
+    rival = contest.baseline if winner != contest.baseline else None
+    runner_up = _leader([n for n in field if n != winner], contest, rounds, objective)
     return FinalistsResult(
         winner=winner,
         baseline=contest.baseline,
@@ -163,10 +159,11 @@ def judge(contest: Contest, rounds: Sequence[Round]) -> FinalistsResult:
         runner_up=runner_up,
         failed=_failed(contest, rounds),
         rounds=tuple(rounds),
-        gain=None
-        if winner == contest.baseline
-        else throughput_ratio(rounds, winner, contest.baseline),
-        lead=throughput_ratio(rounds, winner, runner_up),
+        gain=throughput_ratio(rounds, winner, rival),
+        advantage=worth_ratio(rounds, winner, rival, objective),
+        lead=worth_ratio(rounds, winner, runner_up, objective),
+        objective=objective,
+        below=tuple(n for n in _able(contest, rounds) if not _reaches(contest, rounds, n)),
         stop_reason=why_stop(contest, rounds) or "it was interrupted",
     )
 
@@ -186,23 +183,41 @@ def _able(contest: Contest, rounds: Sequence[Round]) -> list[int]:
     return [n for n in contest.entrants if n not in failed]
 
 
-def _behind(contest: Contest, rounds: Sequence[Round]) -> set[int]:
-    """Those whose distance to the leader is no chance."""
+def _reaches(contest: Contest, rounds: Sequence[Round], number: int) -> bool:
+    over = log_over_floor(rounds, number, contest.objective, contest.baseline)
+    return not over or statistics.fmean(over) >= 0
+
+
+def _field(contest: Contest, rounds: Sequence[Round]) -> tuple[list[int], Objective]:
+    """Who may win, and by what; where nobody reaches the floor of memory, all by their throughput."""
     able = _able(contest, rounds)
-    leader = _leader(able, contest, rounds)
+    field = [n for n in able if _reaches(contest, rounds, n)]
+    return (field, contest.objective) if field else (able, THROUGHPUT)
+
+
+def _behind(contest: Contest, rounds: Sequence[Round]) -> set[int]:
+    """Those whose distance to the leader, or to the floor, is no chance."""
+    field, objective = _field(contest, rounds)
+    leader = _leader(field, contest, rounds, objective)
     if leader is None or len(rounds) < contest.min_rounds:
         return set()
-    return {
-        n
-        for n in able
-        if n != leader and is_above_zero(log_differences(rounds, leader, n), error=contest.error)
-    }
+    slack = math.log1p(SAME_MEMORY) if objective.kind == "memory" else 0.0
+
+    def is_behind(n: int) -> bool:
+        ahead = [d - slack for d in log_differences(rounds, leader, n, objective)]
+        short = [-d for d in log_over_floor(rounds, n, objective, contest.baseline)]
+        return any(is_above_zero(found, error=contest.error) for found in (ahead, short))
+
+    return {n for n in _able(contest, rounds) if n != leader and is_behind(n)}
 
 
-def _leader(among: Sequence[int], contest: Contest, rounds: Sequence[Round]) -> int | None:
-    """The fastest; of equals the first. None where nobody was measured."""
+def _leader(
+    among: Sequence[int], contest: Contest, rounds: Sequence[Round], objective: Objective
+) -> int | None:
+    """The best; of equals the first. None where nobody was measured."""
     reference = _reference(contest, rounds)
-    scores = {n: _score(rounds, n, reference) for n in among if any(measurements(rounds, n))}
+    ran = [n for n in among if any(measurements(rounds, n))]
+    scores = {n: _score(rounds, n, reference, objective) for n in ran}
     return max(scores, key=scores.__getitem__) if scores else among[0] if among else None
 
 
@@ -212,11 +227,13 @@ def _reference(contest: Contest, rounds: Sequence[Round]) -> int | None:
     return next(always, None)
 
 
-def _score(rounds: Sequence[Round], number: int, reference: int | None) -> float:
-    """Mean log throughput; against the reference's, for those who sat rounds out."""
+def _score(
+    rounds: Sequence[Round], number: int, reference: int | None, objective: Objective
+) -> float:
+    """Mean worth; against the reference's, for those who sat rounds out."""
     if reference is not None:
-        return statistics.fmean(log_differences(rounds, number, reference))
-    return statistics.fmean(log_rates(rounds, number))
+        return statistics.fmean(log_differences(rounds, number, reference, objective))
+    return statistics.fmean(objective.worth(m.measurement) for m in measurements(rounds, number))
 
 
 def _same_memory(rounds: Sequence[Round], numbers: Sequence[int]) -> bool:
@@ -225,7 +242,8 @@ def _same_memory(rounds: Sequence[Round], numbers: Sequence[int]) -> bool:
 
 
 def _frugal(tied: Sequence[int], contest: Contest, rounds: Sequence[Round]) -> int | None:
-    """Of the tied the one with the least memory; where that is the same, the fastest."""
+    """Of the tied the one with the least memory; of those with the same the fastest, or cheapest."""
     peaks = {n: peak_bytes(rounds, n) or 0 for n in tied}
     least = [n for n in tied if peaks[n] <= min(peaks.values()) * (1 + SAME_MEMORY)]
-    return _leader(least, contest, rounds)
+    by = contest.objective if contest.objective.kind == "cost" else THROUGHPUT
+    return _leader(least, contest, rounds, by)

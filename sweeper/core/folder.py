@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sweeper.core.files import read_json
 from sweeper.core.prediction import Prediction
 from sweeper.core.trial import Trial
+from sweeper.errors import UsageError
+
+WHAT_TO_DO = (
+    "copy the study again from where it was measured, or type python -m sweeper ... "
+    "hydra/sweeper=optuna for a new one"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +176,7 @@ class RoundsFolder:
         return TrialFolder(self.round(round_number) / f"{number:04d}")
 
     def read_rounds(self) -> list[dict[int, Trial]]:
-        """By trial number; up to the first round in which nobody has ended."""
+        """By trial number; up to the first round in which nobody has ended. Raises as ``read_trials``."""
         rounds: list[dict[int, Trial]] = []
         while found := {t.number: t for t in _read_trials(self.round(len(rounds) + 1))}:
             rounds.append(found)
@@ -282,7 +289,7 @@ class StudyFolder:
         return TrialFolder(self.trials / f"{number:04d}")
 
     def read_trials(self) -> list[Trial]:
-        """Every trial that has ended, by number."""
+        """Every trial that has ended, by number. Raises UsageError for a record that cannot be read."""
         return sorted(_read_trials(self.trials), key=lambda trial: trial.number)
 
     def read_predictions(self) -> dict[int, Prediction]:
@@ -307,4 +314,16 @@ def _read_trials(folder: Path) -> Iterator[Trial]:
     for path in folder.glob("*/trial.json"):
         document = read_json(path)
         if document is not None:
-            yield Trial.from_json(document)
+            yield _trial_of(document, path)
+        elif path.exists():
+            # It is written whole or not at all: an interruption leaves none, never a half.
+            raise UsageError(f"{path}: not whole, so that this trial is lost; {WHAT_TO_DO}")
+
+
+def _trial_of(document: Any, path: Path) -> Trial:
+    try:
+        return Trial.from_json(document)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{path}: written by another version of sweeper, or changed ({error}); {WHAT_TO_DO}"
+        ) from error

@@ -90,11 +90,15 @@ class Objective:
         return self.hours_to_target(m) * m.ranks * (self.price_per_device_hour or 0.0)
 
     def score(self, m: Measurement) -> float:
-        """A logarithm of what is to be large, graded below the floor too."""
+        """``worth``, graded below the floor too."""
+        short = math.log1p(self.shortfall(m)) if self.shortfall(m) > 0 else 0.0
+        return self.worth(m) - 5.0 * short
+
+    def worth(self, m: Measurement) -> float:
+        """A logarithm of what is to be large: tokens/s, those of one rank, or 1 / bytes."""
         match self.kind:
             case "memory":
-                short = math.log(self._floor / m.tokens_per_second) if self._floor else 0.0
-                return -math.log(m.peak_bytes) - 5.0 * max(short, 0.0)
+                return -math.log(m.peak_bytes)
             case "cost":
                 return math.log(m.tokens_per_second / m.ranks)
             case _:
@@ -138,9 +142,13 @@ class Objective:
     def beside(self, baseline: Trial) -> Objective:
         """With what only the baseline's trial can say."""
         m = measurement_of(baseline.outcome)
-        if not self.takes_floor_of_baseline or m is None:
+        return self if m is None else self.with_floor(m.tokens_per_second)
+
+    def with_floor(self, tokens_per_second: float) -> Objective:
+        """Where memory is to be the least and no floor was typed."""
+        if not self.takes_floor_of_baseline:
             return self
-        return replace(self, throughput_floor=m.tokens_per_second)
+        return replace(self, throughput_floor=tokens_per_second)
 
     @property
     def takes_floor_of_baseline(self) -> bool:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from sweeper.core.objective import THROUGHPUT, Objective
 from sweeper.core.outcome import Measured, Outcome
 from sweeper.core.ratios import Ratio, ratio_of
 
@@ -27,21 +28,45 @@ def log_rates(rounds: Sequence[Round], number: int) -> list[float]:
     return [math.log(m.measurement.tokens_per_second) for m in measurements(rounds, number)]
 
 
-def log_differences(rounds: Sequence[Round], one: int, other: int) -> list[float]:
-    """Of log throughput, for each round in which both were measured."""
+def log_differences(
+    rounds: Sequence[Round], one: int, other: int, objective: Objective = THROUGHPUT
+) -> list[float]:
+    """Of each round in which both were measured: how much more ``one`` is worth, as a logarithm."""
     pairs = ((found.get(one), found.get(other)) for found in rounds)
     return [
-        math.log(a.measurement.tokens_per_second / b.measurement.tokens_per_second)
+        objective.worth(a.measurement) - objective.worth(b.measurement)
         for a, b in pairs
         if isinstance(a, Measured) and isinstance(b, Measured)
     ]
 
 
+def log_over_floor(
+    rounds: Sequence[Round], number: int, objective: Objective, baseline: int | None
+) -> list[float]:
+    """Of each round, the logarithm of its throughput over the floor of memory, as far as there is one.
+
+    Unless a floor was typed it is what the baseline reached in the same round.
+    """
+    if objective.kind != "memory":
+        return []
+    floor = objective.throughput_floor
+    if floor is None:
+        return [] if baseline is None else log_differences(rounds, number, baseline)
+    return [rate - math.log(floor) for rate in log_rates(rounds, number)] if floor else []
+
+
 def throughput_ratio(rounds: Sequence[Round], one: int | None, other: int | None) -> Ratio | None:
     """``one``'s throughput over ``other``'s, from the rounds in which both were measured."""
+    return worth_ratio(rounds, one, other, THROUGHPUT)
+
+
+def worth_ratio(
+    rounds: Sequence[Round], one: int | None, other: int | None, objective: Objective
+) -> Ratio | None:
+    """How many times better ``one`` is by the objective: above 1 it is, of memory too."""
     if one is None or other is None:
         return None
-    return ratio_of(log_differences(rounds, one, other))
+    return ratio_of(log_differences(rounds, one, other, objective))
 
 
 def mean_tokens_per_second(

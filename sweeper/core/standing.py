@@ -27,8 +27,19 @@ def standing(
     finals: FinalistsResult | None = None,
 ) -> Standing:
     """Judges what was measured."""
-    objective = objective.beside(trials[0]) if trials else objective
-    winner = best_trial(trials, objective)
-    if winner is not None and finals is not None and finals.winner is not None:
-        winner = next((t for t in trials if t.number == finals.winner), winner)
-    return Standing(trials=trials, objective=objective, finals=finals, winner=winner)
+    searched = objective.beside(trials[0]) if trials else objective
+    winner = best_trial(trials, searched)
+    if winner is None or finals is None or finals.winner is None:
+        return Standing(trials=trials, objective=searched, finals=finals, winner=winner)
+    return Standing(
+        trials=trials,
+        objective=_beside_the_finals(objective, finals) or searched,
+        finals=finals,
+        winner=next((t for t in trials if t.number == finals.winner), winner),
+    )
+
+
+def _beside_the_finals(objective: Objective, finals: FinalistsResult) -> Objective | None:
+    """A floor that was not typed is what the baseline reached there; None where it was not measured."""
+    rate = None if finals.baseline is None else finals.tokens_per_second(finals.baseline)
+    return objective.with_floor(rate) if rate else None

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from sweeper.core.contest_record import read_contest
+from sweeper.core.entrants import finalists_of
 from sweeper.core.equivalence import best_trial
-from sweeper.core.finalists import Contest, finalists_of
+from sweeper.core.finalists import Contest
 from sweeper.core.folder import StudyFolder
 from sweeper.core.objective import Objective
 from sweeper.core.outcome import Measured
@@ -17,9 +18,9 @@ from sweeper.core.study import StudyResult
 from sweeper.core.trial import Trial
 from sweeper.errors import Interrupted, NothingMeasured, SweeperError
 from sweeper.hydra_edge.planner import Planner
-from sweeper.hydra_edge.study_file import read_study
 from sweeper.run.finalists import run_contest
 from sweeper.run.interrupts import Interrupts
+from sweeper.run.study_record import study_document
 from sweeper.terminal import Terminal, next_steps, result_width
 
 
@@ -36,8 +37,18 @@ def play_finals(
     best = best_trial(result.trials, objective)
     if best is None or result.interrupted or result.broken:
         return result
+    contest = contest_of(result.trials, objective, options)
+    if contest is None:
+        return result
+    terminal.say(f"measuring trials {', '.join(map(str, contest.entrants))} again, in turns")
     try:
-        _measure_finalists(result.trials, folder, terminal, objective, options, interrupts)
+        run_contest(
+            contest,
+            folder,
+            rounds=folder.finalists,
+            terminal=terminal,
+            between=interrupts.end_where_asked,
+        )
     except KeyboardInterrupt:
         return replace(result, interrupted=True)
     return result
@@ -82,43 +93,23 @@ def _what_next(how: Standing, folder: StudyFolder, result: StudyResult) -> str:
     return next_steps(
         how,
         folder,
-        arguments=(read_study(folder) or {}).get("arguments", ()),
+        arguments=study_document(folder).get("arguments", ()),
         interrupted=result.interrupted,
         width=result_width(),
-    )
-
-
-def _measure_finalists(
-    trials: Sequence[Trial],
-    folder: StudyFolder,
-    terminal: Terminal,
-    objective: Objective,
-    options: Mapping[str, Any],
-    interrupts: Interrupts,
-) -> None:
-    contest = contest_of(trials, objective, options)
-    if contest is None:
-        return
-    terminal.say(f"measuring trials {', '.join(map(str, contest.entrants))} again, in turns")
-    run_contest(
-        contest,
-        folder,
-        rounds=folder.finalists,
-        terminal=terminal,
-        between=interrupts.end_where_asked,
     )
 
 
 def contest_of(
     trials: Sequence[Trial], objective: Objective, options: Mapping[str, Any]
 ) -> Contest | None:
-    """The best few and the baseline once more; None where it is not speed that decides."""
+    """The best few and the baseline, whatever the study is after; None where there is nobody to compare."""
     best = finalists_of(trials, int(options["finalists"]), objective)
     baseline = trials[0].number if isinstance(trials[0].outcome, Measured) else None
-    ranks = {trials[n].settings["hardware.ranks"] for n in best}
-    by_speed = objective.kind in ("throughput", "time_to_target") or (
-        objective.kind == "cost" and len(ranks) == 1
-    )
-    if not by_speed or set(best) <= {baseline}:
+    if set(best) <= {baseline}:
         return None
-    return Contest(finalists=best, baseline=baseline, max_rounds=int(options["finalist_rounds"]))
+    return Contest(
+        finalists=best,
+        baseline=baseline,
+        objective=objective,
+        max_rounds=int(options["finalist_rounds"]),
+    )

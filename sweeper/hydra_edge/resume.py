@@ -11,25 +11,26 @@ from sweeper.core.files import read_json
 from sweeper.core.folder import StudyFolder
 from sweeper.core.space import Point
 from sweeper.errors import UsageError
-from sweeper.hydra_edge.study_file import read_study
 from sweeper.run.processes import Family
+from sweeper.run.study_record import how_it_stands, study_document
 
 # A machine of the same kind is as good; the rest decides what a number means.
 _NOT_COMPARED = ("host",)
-_COMPARED_CONFIG = ("model", "workload", "optimizer", "hardware", "measure")
+_COMPARED_CONFIG = ("model", "workload", "optimizer", "hardware", "measure", "objective")
 
 
 def original_arguments(typed: str) -> list[str]:
     """The command line that made the study in the folder ``typed``, so that it goes on there.
 
-    Raises UsageError where there is no study.
+    Raises UsageError where there is no study, or a record of it that cannot be read.
     """
     folder = StudyFolder(Path(typed))
-    study = read_study(folder)
-    if study is None or "arguments" not in study:
+    study = study_document(folder)
+    if "arguments" not in study:
         raise UsageError(
             f"resume={typed}: there is no study in this folder; type resume=results/<study>"
         )
+    how_it_stands(folder)
     kept = [a for a in study["arguments"] if not a.startswith("hydra.sweep.dir=")]
     return [*kept, f"hydra.sweep.dir='{folder.path}'", "hydra.sweeper.resume=true"]
 
@@ -38,7 +39,7 @@ def check_unchanged(
     folder: StudyFolder, config: Mapping[str, Any], environment: Mapping[str, Any]
 ) -> None:
     """Raises UsageError naming what has changed since the study began: its numbers would not compare."""
-    study = read_study(folder) or {}
+    study = study_document(folder)
     changes = [
         *_changes(study.get("environment", {}), environment, _NOT_COMPARED),
         *(

@@ -58,7 +58,9 @@ class OptunaSweeperConf:
     )
     n_trials: int = _option(8, "trials that are run; what the plan rules out does not count")
     n_jobs: int = _option(1, "must be 1: trials that share a machine disturb each other's timing")
-    timeout: float | None = _option(None, "seconds after which no further trial is begun")
+    timeout: float | None = _option(
+        None, "seconds after which no further trial is begun; the finals come on top of that"
+    )
     patience: int | None = _option(
         None, "trials in a row without an improvement by 1 % after which the search ends"
     )
@@ -67,7 +69,9 @@ class OptunaSweeperConf:
         "of the trials, those that a practitioner would try, right after the baseline; half of them at most",
     )
     finalists: int = _option(
-        3, "how many of the best are measured again; 0 leaves it at one measurement each"
+        3,
+        "how many of the best are measured again, of objective=pareto the whole front; 0 leaves it at one "
+        "measurement each",
     )
     finalist_rounds: int = _option(5, "rounds of that at most; at least 3")
     seed: int | None = _option(1, "of the sampler; null draws one")

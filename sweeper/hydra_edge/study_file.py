@@ -42,15 +42,6 @@ def write_study(
     write_text(folder.study, yaml.safe_dump(document, sort_keys=False))
 
 
-def read_study(folder: StudyFolder) -> dict[str, Any] | None:
-    """What study.yaml holds; None where there is none."""
-    try:
-        loaded = yaml.safe_load(folder.study.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return loaded if isinstance(loaded, dict) else None
-
-
 def resolved(config: DictConfig) -> dict[str, Any]:
     """A composed configuration as plain values, without Hydra's own part."""
     own = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])

@@ -25,9 +25,9 @@ from sweeper.report.page import report_page
 from sweeper.report.page.everything import known_files
 from sweeper.report.page.facts import StudyFacts
 from sweeper.report.parquet import write_parquet
-from sweeper.report.study_record import how_it_stands, study_document
 from sweeper.report.table import trials_table
 from sweeper.report.verdict import verdict
+from sweeper.run.study_record import how_it_stands, study_document
 
 # The files of a trial that a reader may want to open.
 _OF_A_TRIAL = (

@@ -16,7 +16,7 @@ from sweeper.core.rounds import measurements, peak_bytes
 from sweeper.core.standing import Standing
 from sweeper.core.trial import Trial
 from sweeper.errors import NothingMeasured, UsageError
-from sweeper.report.study_record import how_it_stands, study_document
+from sweeper.run.study_record import how_it_stands, study_document
 
 _TYPE = "type python -m sweeper report results/<study> results/<another>"
 

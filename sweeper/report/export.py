@@ -8,7 +8,7 @@ from sweeper.core.export_formats import ALL, formats_named, refusal
 from sweeper.core.folder import StudyFolder
 from sweeper.errors import NothingMeasured, UsageError
 from sweeper.report.bundle import export_files, winner_of, write_files
-from sweeper.report.study_record import how_it_stands
+from sweeper.run.study_record import how_it_stands
 
 _TYPE = "type python -m sweeper export results/<study> --format hf"
 

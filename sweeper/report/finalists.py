@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sweeper.core.finalists import FinalistsResult
 from sweeper.core.quantities import format_bytes, format_rate
@@ -40,24 +40,44 @@ def _sentences(result: FinalistsResult) -> list[str]:
         names = ", ".join(str(n) for n in (result.winner, *result.tied_with))
         said = [f"A tie: after {turns}, trials {names} cannot be told apart.", _chosen(result)]
     elif result.lead is not None:
-        said = [
-            f"Trial {result.winner} wins: in {turns}, it reached {result.lead} times the "
-            f"throughput of the runner-up, trial {result.runner_up}."
-        ]
+        said = [f"Trial {result.winner} wins: in {turns}, {_lead(result)}."]
     else:
         said = [f"Trial {result.winner} wins: {result.stop_reason}."]
-    return [*said, _gain(result)]
+    return [*said, *_below(result), _gain(result)]
+
+
+def _lead(result: FinalistsResult) -> str:
+    rival = f"the runner-up, trial {result.runner_up}"
+    match result.objective.kind:
+        case "memory":
+            return f"{rival}, needed {result.lead} times its memory"
+        case "cost":
+            return f"each of its ranks reached {result.lead} times the throughput of one of {rival}"
+        case _:
+            return f"it reached {result.lead} times the throughput of {rival}"
+
+
+def _below(result: FinalistsResult) -> Iterator[str]:
+    """Less memory does not win below the floor."""
+    if result.below and result.objective.kind != "memory":
+        yield "Nothing reached the floor of throughput: the fastest is taken."
+    elif result.below:
+        trials = f"Trial{'s' if len(result.below) > 1 else ''} {', '.join(map(str, result.below))}"
+        yield f"{trials} did not reach the floor of throughput."
 
 
 def _chosen(result: FinalistsResult) -> str:
     if result.taken_for_memory:
         return f"Trial {result.winner} is taken, for its memory."
-    return f"Their memory is the same; trial {result.winner} was the fastest by a hair."
+    best = "the cheapest" if result.objective.kind == "cost" else "the fastest"
+    return f"Their memory is the same; trial {result.winner} was {best} by a hair."
 
 
 def _gain(result: FinalistsResult) -> str:
     if result.winner == result.baseline:
-        return "That is the baseline itself: nothing is clearly faster."
+        better = {"memory": "needs clearly less memory", "cost": "is clearly cheaper"}
+        nothing = better.get(result.objective.kind, "is clearly faster")
+        return f"That is the baseline itself: nothing {nothing}."
     if result.gain is None:
         return "The baseline was not measured beside it: there is no gain to tell."
     return f"Its throughput is {result.gain} times the baseline's (95 % interval)."

@@ -34,11 +34,12 @@ def gained(how: Standing) -> Gained:
         return "nothing"
     if finals is None:
         return _gained_in_the_search(how, best)
-    if finals.baseline in finals.tied_with or (finals.gain and finals.gain.low <= 1.0):
+    advantage = finals.advantage
+    if finals.baseline in finals.tied_with or (advantage and advantage.low <= 1.0):
         return "unclear"
     if finals.tied_with:
         return "shared"
-    return "clearly" if finals.gain else "unknown"
+    return "clearly" if advantage else "unknown"
 
 
 def _gained_in_the_search(how: Standing, best: Trial) -> Gained:
@@ -72,12 +73,13 @@ def _of_the_finals(how: Standing, finals: FinalistsResult) -> str:
         if finals.tied_with:
             said = f"no clear gain over your own options (trial {number}), which are"
             return f"{said} {_tie(how, finals)}: {speed}"
-        best_word = "the cheapest" if how.objective.kind == "cost" else "the fastest"
-        return f"your own options (trial {number}) are {best_word}: {speed}"
+        best = {"cost": "are the cheapest", "memory": "need the least memory"}
+        said = best.get(finals.objective.kind, "are the fastest")
+        return f"your own options (trial {number}) {said}: {speed}"
     said = f"is {_tie(how, finals)}" if finals.tied_with else _superlative(how)
     unclear = "no clear gain over your own options; " if gained(how) == "unclear" else ""
     gain = f"; {finals.gain} times the baseline's tokens/s (95 % interval)" if finals.gain else ""
-    return f"{unclear}trial {number} {said}: {speed}{gain}"
+    return f"{unclear}trial {number} {said}: {speed}{gain}{_memory_of_the_finals(finals)}"
 
 
 def _tie(how: Standing, finals: FinalistsResult) -> str:
@@ -87,6 +89,9 @@ def _tie(how: Standing, finals: FinalistsResult) -> str:
         others.append("the baseline")
     *most, last = others
     named = f"{', '.join(most)} and {last}" if most else last
+    if finals.objective.kind == "memory":
+        why = "needing the least" if finals.taken_for_memory else "the fastest of them"
+        return f"level in memory with {named} (a tie), and {why}"
     alike = "as cheap as" if how.objective.kind == "cost" else "as fast as"
     whose = "their" if finals.winner == finals.baseline else "its"
     why = f"taken for {whose} memory" if finals.taken_for_memory else "by a hair the first"
@@ -144,8 +149,11 @@ def _superlative(how: Standing) -> str:
                     "was not measured; type objective.throughput_floor=<tokens/s> for one)"
                 )
             floor = objective.throughput_floor
-            at_least = f" at {format_rate(floor)} tokens/s or more" if floor else ""
-            return f"needs the least memory{at_least}"
+            if not floor:
+                return "needs the least memory"
+            if _misses_the_floor(how):
+                return f"is the fastest, since none reaches {format_rate(floor)} tokens/s"
+            return f"needs the least memory at {format_rate(floor)} tokens/s or more"
         case "pareto":
             return "is the fastest of the Pareto front"
         case "cost":
@@ -173,6 +181,20 @@ def _memory_saved(how: Standing, won: Measurement, theirs: Measurement) -> str:
     return (
         f" and {won.peak_bytes / theirs.peak_bytes:.2f} times its {format_bytes(theirs.peak_bytes)}"
     )
+
+
+def _memory_of_the_finals(finals: FinalistsResult) -> str:
+    if finals.objective.kind != "memory" or finals.advantage is None:
+        return ""
+    peak = peak_bytes(finals.rounds, finals.baseline or 0) or 0
+    return f" and {1 / finals.advantage.value:.2f} times its {format_bytes(peak)}"
+
+
+def _misses_the_floor(how: Standing) -> bool:
+    finals, best = _deciding(how), how.winner
+    if finals is not None:
+        return finals.objective.kind != how.objective.kind
+    return best is not None and how.objective.shortfall(_measurement(best)) > 0
 
 
 def gain_of_the_search(won: Measurement, baseline: Measurement) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 from sweeper.core.contest_record import recorded_rounds, write_contest
 from sweeper.core.files import read_json, write_json
@@ -19,41 +20,11 @@ from sweeper.run.attempt import attempt
 from sweeper.run.processes import Family
 from sweeper.terminal import Terminal
 
+# ``measure_again``, or what stands for it.
+Again: TypeAlias = Callable[[Trial, TrialSpec, TrialFolder, Terminal], Trial]
+
 # A finalist's steps together are this share of the most that a trial is measured, unless they are so many.
 _SHARE, _MAX_STEPS = 0.1, 50
-
-
-def run_contest(
-    contest: Contest,
-    study: StudyFolder,
-    *,
-    rounds: RoundsFolder,
-    terminal: Terminal,
-    between: Callable[[], None] = lambda: None,
-) -> FinalistsResult:
-    """Goes on with the rounds that are in ``rounds``; writes the summary. Calls ``between`` before each run.
-
-    A trial is repeated from its own folder alone. Raises UsageError where that is not whole.
-    """
-    trials = {t.number: t for t in study.read_trials() if t.number in contest.entrants}
-    specs = {number: read_spec(study.trial(number)) for number in contest.entrants}
-    recorded = complete_rounds(contest, recorded_rounds(rounds))
-    _forget(rounds, after=len(recorded))
-
-    terminal.contest(contest)
-
-    def measure(number: int, round_number: int) -> Outcome:
-        between()
-        terminal.expect_final(trials[number], round_number)
-        trial = measure_again(
-            trials[number], specs[number], rounds.trial(round_number, number), terminal
-        )
-        terminal.finished_final(trial, round_number)
-        return trial.outcome
-
-    result = play(contest, measure, recorded)
-    write_contest(rounds, contest, result)
-    return result
 
 
 def measure_again(trial: Trial, spec: TrialSpec, folder: TrialFolder, terminal: Terminal) -> Trial:
@@ -75,6 +46,39 @@ def measure_again(trial: Trial, spec: TrialSpec, folder: TrialFolder, terminal: 
         )
         write_json(folder.trial, again.to_json())
     return again
+
+
+def run_contest(
+    contest: Contest,
+    study: StudyFolder,
+    *,
+    rounds: RoundsFolder,
+    terminal: Terminal,
+    between: Callable[[], None] = lambda: None,
+    again: Again = measure_again,
+) -> FinalistsResult:
+    """Goes on with the rounds that are in ``rounds``; writes the summary. Calls ``between`` before each run.
+
+    A trial is repeated from its own folder alone. Raises UsageError where that is not whole.
+    """
+    trials = {t.number: t for t in study.read_trials() if t.number in contest.entrants}
+    specs = {number: read_spec(study.trial(number)) for number in contest.entrants}
+    recorded = complete_rounds(contest, recorded_rounds(rounds))
+    rounds.summary.unlink(missing_ok=True)  # of what is to be measured anew
+    _forget(rounds, after=len(recorded))
+
+    terminal.contest(contest)
+
+    def measure(number: int, round_number: int) -> Outcome:
+        between()
+        terminal.expect_final(trials[number], round_number)
+        trial = again(trials[number], specs[number], rounds.trial(round_number, number), terminal)
+        terminal.finished_final(trial, round_number)
+        return trial.outcome
+
+    result = play(contest, measure, recorded)
+    write_contest(rounds, contest, result)
+    return result
 
 
 def _in_earnest(spec: TrialSpec, trial: Trial) -> TrialSpec:

@@ -2,134 +2,111 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from sweeper.core.contest_record import read_contest
-from sweeper.core.equivalence import best_trial
-from sweeper.core.finalists import Contest, FinalistsResult
+from sweeper.core.finalists import Contest
 from sweeper.core.folder import RoundsFolder, StudyFolder
-from sweeper.core.outcome import Measured, kind_of, reason_of
+from sweeper.core.machine import Machine
+from sweeper.core.outcome import Measured, Unsupported, kind_of, reason_of
+from sweeper.core.plan import plan
 from sweeper.core.quantities import format_rate
-from sweeper.core.rounds import throughput_ratio
+from sweeper.core.settings import settings_from_flat
 from sweeper.core.trial import Trial
-from sweeper.errors import GainGone, UsageError
-from sweeper.run.finalists import measure_again, read_spec, run_contest
+from sweeper.errors import EnvironmentUnfit
+from sweeper.run.claim import Claim, claim_of
+from sweeper.run.finalists import Again, measure_again, read_spec, run_contest
+from sweeper.run.machine import thorough_look
+from sweeper.run.study_record import study_document
+from sweeper.run.what_is_left import conclusion, winner_failed
 from sweeper.terminal import Terminal
 
-_TYPE = "type python -m sweeper verify results/<study>"
-# A machine of the same kind is as good.
-_NOT_COMPARED = "host"
+# What ``thorough_look`` tells of the machine, and of the environment.
+Look: TypeAlias = Callable[[str], tuple[Machine, Mapping[str, Any]]]
+
+# A machine of the same kind is as good; a rank's threads are its trial's own.
+_NOT_COMPARED = ("host", "threads")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """What the study said: ``was`` is the gain in words."""
-
-    winner: Trial
-    baseline: Trial
-    was: str
-
-
-def verify(typed: str, *, stamp: str, terminal: Terminal) -> str:
+def verify(
+    typed: str,
+    *,
+    stamp: str,
+    terminal: Terminal,
+    look: Look = thorough_look,
+    again: Again = measure_again,
+) -> str:
     """Runs both in turns, into a folder of the study's named after ``stamp``; returns what holds.
 
-    Raises UsageError before anything is run, GainGone where the gain is no longer there.
+    Raises UsageError and EnvironmentUnfit before anything is run, EnvironmentUnfit where the baseline no
+    longer runs, GainGone where the gain is no longer there.
     """
     folder = StudyFolder(Path(typed))
     claim = claim_of(folder, typed)
     winner, baseline = claim.winner, claim.baseline
     if winner.number == baseline.number:
         return f"the baseline itself (trial {baseline.number}) won this study: nothing to verify"
+    to_run = [t for t in (baseline, winner) if t is winner or isinstance(t.outcome, Measured)]
+    for trial in to_run:
+        read_spec(folder.trial(trial.number))
+    then = study_document(folder).get("environment") or winner.environment
+    _check_environment(then, to_run, typed, terminal, look)
     rounds = folder.verification(stamp)
     if not isinstance(baseline.outcome, Measured):
-        return _verify_alone(claim, folder, rounds, terminal)
-    contest = Contest(finalists=(winner.number,), baseline=baseline.number)
-    result = run_contest(contest, folder, rounds=rounds, terminal=terminal)
-    for note in environment_changes(claim, rounds):
-        terminal.say(f"note: {note} since the study")
+        return _verify_alone(claim, folder, rounds, terminal, again)
+    contest = Contest(
+        finalists=(winner.number,), baseline=baseline.number, objective=claim.objective
+    )
+    if claim.objective.kind == "memory":
+        # Memory shows at once; whether the floor is kept needs every round.
+        contest = replace(contest, min_rounds=contest.max_rounds)
+    result = run_contest(contest, folder, rounds=rounds, terminal=terminal, again=again)
     return conclusion(claim, result)
 
 
-def claim_of(folder: StudyFolder, typed: str) -> Claim:
-    """The winner of the finals, or of the search where there were none."""
-    if not folder.trials.is_dir():
-        raise UsageError(f"verify {typed}: there is no study in this folder (no trials/); {_TYPE}")
-    trials = {trial.number: trial for trial in folder.read_trials()}
-    baseline = trials.get(0)
-    if baseline is None:
-        raise UsageError(
-            f"verify {typed}: the baseline (trial 0) of this study has not ended; go on with it: "
-            f"type python -m sweeper resume={typed}"
-        )
-    finals = read_contest(folder.finalists)
-    if finals is not None and finals[1].winner in trials:
-        result = finals[1]
-        was = f"was {result.gain}" if result.gain else "was not told"
-        return Claim(winner=trials[result.winner or 0], baseline=baseline, was=was)
-    best = best_trial(list(trials.values()))
-    if best is None:
-        raise UsageError(
-            f"verify {typed}: this study has no winner, none of its {len(trials)} trials was "
-            "measured; type python -m sweeper ... hydra/sweeper=optuna for a new one"
-        )
-    return Claim(winner=best, baseline=baseline, was=_gain_in_the_search(best, baseline))
-
-
-def _gain_in_the_search(best: Trial, baseline: Trial) -> str:
-    if not (isinstance(best.outcome, Measured) and isinstance(baseline.outcome, Measured)):
-        return "was not told"
-    ratio = (
-        best.outcome.measurement.tokens_per_second / baseline.outcome.measurement.tokens_per_second
-    )
-    return f"was {ratio:.2f} in the search, where each ran once"
-
-
-def conclusion(claim: Claim, result: FinalistsResult) -> str:
-    """One sentence where the gain holds. Raises GainGone with one where it does not."""
-    for who, trial in (("winner", claim.winner), ("baseline", claim.baseline)):
-        if trial.number in result.failed:
-            raise GainGone(
-                f"the gain is gone: the {who} (trial {trial.number}) failed, "
-                f"{result.failed[trial.number]}"
+def _check_environment(
+    then: Mapping[str, Any], to_run: Sequence[Trial], typed: str, terminal: Terminal, look: Look
+) -> None:
+    """Says what has changed since the study. Raises EnvironmentUnfit where a trial cannot run here."""
+    try:
+        machine, now = look(to_run[0].settings["hardware.accelerator"])
+    except EnvironmentUnfit as error:
+        raise EnvironmentUnfit(
+            f"verify {typed}: the study was measured on {then.get('device')}; here {error}"
+        ) from error
+    if changes := environment_changes(then, now):
+        terminal.conclude(f"since the study {'; '.join(changes)}")
+    for trial in to_run:
+        ready = plan(settings_from_flat(trial.settings), machine).ready
+        if isinstance(ready, Unsupported):
+            raise EnvironmentUnfit(
+                f"verify {typed}: trial {trial.number} cannot run here: {ready.reason}; "
+                "type python -m sweeper doctor"
             )
-    gain = throughput_ratio(result.rounds, claim.winner.number, claim.baseline.number)
-    assert gain is not None  # nobody failed, so there are rounds enough
-    told = f"{gain} times the baseline, {claim.was}"
-    if gain.low > 1:
-        return f"the gain holds: {told}"
-    if gain.high < 1:
-        raise GainGone(
-            f"the gain is gone, trial {claim.winner.number} is now the slower one: {told}"
-        )
-    raise GainGone(f"the gain is gone, what is left is not told from noise: {told}")
 
 
-def environment_changes(claim: Claim, rounds: RoundsFolder) -> list[str]:
-    """What the ranks saw then and now, where it differs."""
-    now = next((found[0].environment for found in rounds.read_rounds() if 0 in found), {})
-    then = claim.baseline.environment
+def environment_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is otherwise than in the study, name by name."""
     return [
         f"{name} was {then.get(name)}, is {now.get(name)}"
         for name in dict.fromkeys([*then, *now])
-        if name != _NOT_COMPARED and now and then.get(name) != now.get(name)
+        if name not in _NOT_COMPARED and then.get(name) != now.get(name)
     ]
 
 
 def _verify_alone(
-    claim: Claim, folder: StudyFolder, rounds: RoundsFolder, terminal: Terminal
+    claim: Claim, folder: StudyFolder, rounds: RoundsFolder, terminal: Terminal, again: Again
 ) -> str:
     """The baseline did not run even then: what can be verified is that the winner does."""
     winner, baseline = claim.winner, claim.baseline
     why = f"the baseline was {kind_of(baseline.outcome)} in the study"
     spec = read_spec(folder.trial(winner.number))
-    again = measure_again(winner, spec, rounds.trial(1, winner.number), terminal)
-    if not isinstance(again.outcome, Measured):
-        raise GainGone(
-            f"the gain is gone: the winner (trial {winner.number}) failed, "
-            f"{kind_of(again.outcome)}: {reason_of(again.outcome)}; {why}"
-        )
-    rate = format_rate(again.outcome.measurement.tokens_per_second)
+    found = again(winner, spec, rounds.trial(1, winner.number), terminal).outcome
+    if not isinstance(found, Measured):
+        raise winner_failed(winner, found, f"{kind_of(found)}: {reason_of(found)}; {why}")
+    rate = format_rate(found.measurement.tokens_per_second)
     return (
         f"trial {winner.number} still runs, with {rate} tokens/s; "
         f"{why}, so there is no gain to compare"

@@ -1,17 +1,18 @@
-"""``verify`` but for the measuring: its errors, and what it concludes."""
+"""``verify`` and its neighbours on studies that cannot be read, or lack what they need: one line each."""
 
-import json
-from dataclasses import replace
+import shutil
 
 import pytest
 
-from sweeper.core.files import write_json
-from sweeper.core.finalists import Contest, judge
+from sweeper.core.files import read_json, write_json
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed, OutOfMemory
-from sweeper.errors import GainGone
-from sweeper.run.verify import Claim, conclusion, environment_changes
-from tests.support import measured, run_sweeper, trial_of
+from sweeper.errors import UsageError
+from sweeper.hydra_edge.resume import original_arguments
+from sweeper.report.build import build_report
+from sweeper.report.export import export
+from sweeper.run.claim import claim_of
+from tests.support import ROOT, measured, run_sweeper, trial_of
 
 CRASHED = Crashed(reason="a rank died", evidence="", exit_code=1)
 OOM = OutOfMemory(memory="host", phase="build", reason="too large")
@@ -79,48 +80,108 @@ def test_a_baseline_that_won_leaves_nothing_to_verify(tmp_path):
     assert "the baseline itself (trial 0) won this study: nothing to verify" in finished.stdout
 
 
-def test_the_winner_is_that_of_the_finals_where_there_were_some(tmp_path):
-    folder = study(tmp_path / "mine", trial_of(0, measured(1000)), trial_of(1, measured(2000)))
-    for number in (1, 2, 3):  # the search was wrong
-        for trial in (trial_of(0, measured(1000 + number)), trial_of(1, measured(900))):
-            write_json(folder.finalists.trial(number, trial.number).trial, trial.to_json())
-    contest = {"finalists": [1], "baseline": 0, "min_rounds": 3, "max_rounds": 3}
-    folder.finalists.summary.write_text(json.dumps({"schema_version": 1, "contest": contest}))
+def golden(path, change):
+    """A copy of a real study, of which something was lost on the way."""
+    shutil.copytree(ROOT / "tests" / "golden" / "gpt2-nano", path)
+    change(path)
+
+
+def half(path):
+    path.write_text(path.read_text()[:200])
+
+
+def winners_record_is_half(study):
+    shutil.rmtree(study / "finalists")
+    (study / "finalists.json").unlink()
+    half(study / "trials" / "0001" / "trial.json")
+
+
+def winner_is_gone(study):
+    shutil.rmtree(study / "trials" / "0001")
+
+
+def rounds_are_gone(study):
+    shutil.rmtree(study / "finalists")
+
+
+def record_is_of_another_version(study):
+    path = study / "trials" / "0003" / "trial.json"
+    write_json(path, read_json(path) | {"schema_version": 7})
+
+
+def finals_lack_the_contest(study):
+    (study / "finalists.json").write_text('{"schema_version": 1}')
+
+
+def finals_are_half(study):
+    half(study / "finalists.json")
+
+
+def study_file_is_half(study):
+    (study / "study.yaml").write_text("config: {objective: [")
+
+
+LOST = {
+    winners_record_is_half: "mine/trials/0001/trial.json: not whole",
+    winner_is_gone: "mine/trials/0001/trial.json: missing, and trial 1 won the finals",
+    rounds_are_gone: "mine/finalists: rounds that finalists.json tells of are missing",
+    record_is_of_another_version: "mine/trials/0003/trial.json: written by another version",
+    finals_lack_the_contest: "mine/finalists.json: not whole, or written by another version",
+    finals_are_half: "mine/finalists.json: not whole",
+    study_file_is_half: "mine/study.yaml: not whole",
+}
+
+
+COMMANDS = {
+    "verify": lambda study: claim_of(StudyFolder(study), str(study)),
+    "report": lambda study: build_report(StudyFolder(study)),
+    "export": lambda study: export(str(study), name="hf", to=None, force=False),
+    "resume": lambda study: original_arguments(str(study)),
+}
+
+
+@pytest.mark.parametrize("change", LOST)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_study_of_which_something_is_lost_is_no_study(tmp_path, command, change):
+    golden(tmp_path / "mine", change)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError) as error:
+        COMMANDS[command](tmp_path / "mine")
+    assert LOST[change] in str(error.value)
+    assert "copy the study again from where it was measured" in str(error.value)
+    assert before == sorted(tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("typed", [["verify", "mine"], ["resume=mine"]])
+def test_what_is_lost_is_told_in_one_line(tmp_path, typed):
+    golden(tmp_path / "mine", winners_record_is_half)
+    finished = run_sweeper(*typed, cwd=tmp_path)
+    one_line(finished, LOST[winners_record_is_half])
+
+
+def test_a_trial_that_was_interrupted_has_no_record_and_is_left_out(tmp_path):
+    golden(tmp_path / "mine", lambda study: None)
+    folder = StudyFolder(tmp_path / "mine")
+    write_json(folder.trial(10).pending, {"point": {}})
+    assert 1 == claim_of(folder, "mine").winner.number
+
+
+def test_a_trial_that_is_gone_from_the_middle_may_have_been_the_winner(tmp_path):
+    def without(study):
+        winner_is_gone(study)
+        rounds_are_gone(study)
+        (study / "finalists.json").unlink()
+
+    golden(tmp_path / "mine", without)
     finished = run_sweeper("verify", "mine", cwd=tmp_path)
-    assert 0 == finished.returncode, finished.stderr
-    assert "the baseline itself (trial 0) won this study" in finished.stdout
+    one_line(finished, "mine/trials/0001/trial.json: missing")
 
 
-def told(winner_rates, baseline_rates):
-    rounds = [
-        {0: measured(b), 1: measured(w)} for w, b in zip(winner_rates, baseline_rates, strict=True)
-    ]
-    claim = Claim(
-        winner=trial_of(1, measured()),
-        baseline=trial_of(0, measured()),
-        was="was 1.50 (1.40 to 1.60)",
-    )
-    return conclusion(claim, judge(Contest(finalists=(1,), baseline=0), rounds))
+def test_what_the_study_was_after_is_not_guessed(tmp_path):
+    def without(study):
+        text = (study / "study.yaml").read_text()
+        (study / "study.yaml").write_text(text[: text.index("  objective:")])
 
-
-def test_a_gain_that_holds_is_told_with_its_interval_and_what_it_was():
-    said = told([1500, 1510, 1490], [1000, 1001, 1000])
-    assert "the gain holds: 1.50 (1.48 to 1.52) times the baseline, was 1.50 (1.40 to 1.60)" == said
-
-
-def test_a_gain_within_the_noise_is_gone_and_so_is_one_that_turned_round():
-    with pytest.raises(GainGone, match=r"not told from noise: 1\.05"):
-        told([1200, 1050, 920], [1000, 1001, 1000])
-    with pytest.raises(GainGone, match=r"trial 1 is now the slower one: 0\.50"):
-        told([500, 501, 499], [1000, 1001, 1000])
-    assert 5 == GainGone.exit_code
-
-
-def test_what_has_changed_since_the_study_is_named_but_another_host_is_not(tmp_path):
-    baseline = trial_of(0, measured())
-    claim = Claim(winner=trial_of(1, measured()), baseline=baseline, was="")
-    rounds = StudyFolder(tmp_path).verification("now")
-    assert [] == environment_changes(claim, rounds)
-    now = replace(baseline, environment={**baseline.environment, "torch": "9.0", "host": "b"})
-    write_json(rounds.trial(1, 0).trial, now.to_json())
-    assert ["torch was 2.13.0, is 9.0"] == environment_changes(claim, rounds)
+    golden(tmp_path / "mine", without)
+    finished = run_sweeper("verify", "mine", cwd=tmp_path)
+    one_line(finished, "mine/study.yaml: what the study was after is missing")

@@ -15,8 +15,8 @@ from sweeper.core.folder import StudyFolder
 from sweeper.core.framework_arguments import lightning_arguments
 from sweeper.core.spec import TrialSpec
 from sweeper.places import extensions_dir
-from sweeper.report.study_record import how_it_stands
 from sweeper.run.launch import free_port
+from sweeper.run.study_record import how_it_stands
 from sweeper.worker.batches import Batches
 from sweeper.worker.feed import TokenIds
 from tests.support import environment

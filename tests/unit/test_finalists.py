@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from sweeper.core.contest_record import read_contest, recorded_rounds, write_contest
+from sweeper.core.entrants import finalists_of
 from sweeper.core.files import read_json, write_json
 from sweeper.core.finalists import (
     Contest,
-    finalists_of,
     judge,
     play,
 )

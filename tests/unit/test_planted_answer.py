@@ -5,7 +5,8 @@ import statistics
 import optuna
 import pytest
 
-from sweeper.core.finalists import Contest, finalists_of, play
+from sweeper.core.entrants import finalists_of
+from sweeper.core.finalists import Contest, play
 from sweeper.core.seeds import seeds
 from sweeper.core.study import Budget, Study
 from sweeper.search.optuna_sampler import OptunaSampler

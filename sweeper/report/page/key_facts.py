@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sweeper.core.finalists import FinalistsResult
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Measured, became, measurement_of
 from sweeper.core.quantities import format_bytes, format_rate
@@ -70,19 +71,7 @@ def _gain(facts: StudyFacts, best: Trial) -> KeyFact:
         )
     finals = facts.finals
     if facts.decided_by_finals and finals is not None:
-        gain = finals.gain
-        if gain is None:
-            return KeyFact(
-                label=label, value="unknown", note="the baseline was not measured beside it"
-            )
-        clear = gained(facts.how) != "unclear"
-        return KeyFact(
-            label=label,
-            value=times(gain.value),
-            note=f"95 % interval {gain.low:.2f} to {gain.high:.2f}, "
-            f"{counted(len(finals.rounds), 'round')} in turns",
-            tone="good" if clear else "caution",
-        )
+        return _gain_of_the_finals(facts, finals)
     if not isinstance(facts.baseline.outcome, Measured):
         why = became(facts.baseline.outcome)
         return KeyFact(label=label, value="unknown", note=f"the baseline (trial 0) {why}")
@@ -101,6 +90,25 @@ def _gain(facts: StudyFacts, best: Trial) -> KeyFact:
         value=times(ratio),
         note=f"± {doubt:.2f}, the spread of the steps; each was measured once",
         tone="good" if gained(facts.how) == "clearly" else "caution",
+    )
+
+
+def _gain_of_the_finals(facts: StudyFacts, finals: FinalistsResult) -> KeyFact:
+    label, found, kind = "Gain over the baseline", finals.advantage, finals.objective.kind
+    if found is None:
+        return KeyFact(label=label, value="unknown", note="the baseline was not measured beside it")
+    value, low, high, more = found.value, found.low, found.high, ""
+    if kind == "memory":
+        label, value, low, high = "Memory beside the baseline's", 1 / value, 1 / high, 1 / low
+        more = f", at {finals.gain} times its tokens/s"
+    if kind == "cost":
+        more = ", in tokens/s of each rank"
+    return KeyFact(
+        label=label,
+        value=times(value),
+        note=f"95 % interval {low:.2f} to {high:.2f}, "
+        f"{counted(len(finals.rounds), 'round')} in turns{more}",
+        tone="good" if gained(facts.how) != "unclear" else "caution",
     )
 
 
@@ -125,12 +133,14 @@ def _certainty(facts: StudyFacts, best: Trial) -> KeyFact:
         )
     if finals.lead is None:
         return KeyFact(label=label, value="no rival", note=finals.stop_reason)
-    lead = finals.lead
+    lead, rival = finals.lead, f"the runner-up, trial {finals.runner_up}"
+    ahead = f"{times(lead.value)} ({lead.low:.2f} to {lead.high:.2f})"
+    of_memory = finals.objective.kind == "memory"
+    told = f"{rival}, needs {ahead} as much" if of_memory else f"{ahead} {rival}"
     return KeyFact(
         label=label,
         value="a clear lead",
-        note=f"{times(lead.value)} ({lead.low:.2f} to {lead.high:.2f}) the runner-up, trial "
-        f"{finals.runner_up}, in {rounds} of fresh processes",
+        note=f"{told}, in {rounds} of fresh processes",
         tone="good",
     )
 
