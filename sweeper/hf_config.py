@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sweeper.core.extras import install_line
 from sweeper.errors import EnvironmentUnfit, UsageError
 from sweeper.places import models_dir
 
 TASKS = ("causal", "masked", "seq2seq", "image")
-_INSTALL = "type pip install 'deepspeed-sweeper[hf]'"
+_INSTALL = f"type {install_line('hf')}"
 # The end of an architecture's name that we have a loss for
 ENDINGS = (
     "ForCausalLM",
@@ -86,6 +87,12 @@ def _read(config: Any) -> dict[str, Any]:
             "type model.config=path/to/config.json, or +model=hf/gpt2"
         )
     path = config_file(str(config))
+    if path.is_dir():
+        inside = " that it holds" if (path / "config.json").is_file() else ""
+        raise UsageError(
+            f"model.config={config}: is a folder; type model.config={path / 'config.json'}, the file"
+            f"{inside or ' of that model'}"
+        )
     if not path.is_file():
         close = difflib.get_close_matches(str(config), shapes(), n=1, cutoff=0.5)
         hint = f"+model=hf/{close[0]}" if close else "model.config=path/to/config.json"
