@@ -88,10 +88,8 @@ def _read(config: Any) -> dict[str, Any]:
         )
     path = config_file(str(config))
     if path.is_dir():
-        inside = " that it holds" if (path / "config.json").is_file() else ""
         raise UsageError(
-            f"model.config={config}: is a folder; type model.config={path / 'config.json'}, the file"
-            f"{inside or ' of that model'}"
+            f"model.config={config}: is a folder; type model.config={path / 'config.json'}"
         )
     if not path.is_file():
         close = difflib.get_close_matches(str(config), shapes(), n=1, cutoff=0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
@@ -42,8 +42,8 @@ class StudyCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """A model must be there; the sweepers compose the jobs, and check the rest."""
         # As typed: what an interpolation stands for is found where the jobs are composed.
-        task = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-        overrides = OverridesParser.create().parse_overrides(task)
+        typed_in = cast(list[str], OmegaConf.to_container(config.hydra.overrides.task))
+        overrides = OverridesParser.create().parse_overrides(typed_in)
         if not config.get("model") and not any(
             override.key_or_group.split(".")[0] == "model" for override in overrides
         ):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from sweeper.core.settings import setting_names, unknown_setting
 from sweeper.errors import SweeperError, UsageError
@@ -31,10 +31,6 @@ def usage_error(error: Exception, arguments: Sequence[str]) -> SweeperError:
     if isinstance(error, OverrideParseException):
         return UsageError(unparsable(str(error.override), error))
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    if isinstance(cause, InterpolationResolutionError):
-        typed = next((a for a in arguments if "${" in a), "${...}")
-        what = re.sub(r"^\w+ raised while resolving interpolation: ", "", text.splitlines()[0])
-        return UsageError(f"{typed}: {what}; set it first, or type the value in its place")
     if isinstance(cause, ValidationError):
         return UsageError(_wrong_type(cause, text, arguments))
     if match := re.search(r"Could not override '([^']+)'", text):

@@ -40,7 +40,12 @@ def next_steps(
         steps += _baseline_won(how, folder, interrupted)
     else:
         steps += _somebody_won(how.winner, folder)
-    lines = [line for what, text in steps for line in labelled(what, text, width, indent=_INDENT)]
+    # A line that is to be pasted is not broken; a terminal does that by itself.
+    lines = [
+        line
+        for what, text in steps
+        for line in labelled(what, text, None if what == "use" else width, indent=_INDENT)
+    ]
     return "\n".join(["next:", *lines])
 
 

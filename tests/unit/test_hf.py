@@ -198,6 +198,11 @@ def test_a_key_that_the_config_does_not_have_is_refused():
 # What is said before anything is started
 
 
+def test_a_folder_in_the_place_of_a_config_is_called_one(tmp_path):
+    with pytest.raises(UsageError, match=r"is a folder; type model.config=.*config.json"):
+        hf_config.check_architecture({"config": str(tmp_path)}, sequence_length=32)
+
+
 @pytest.mark.parametrize(
     ("document", "arguments", "said"),
     [

@@ -208,7 +208,7 @@ def test_the_six_questions_are_answered_by_the_report_alone(folder):
     text = folder.report.read_text()
     for answer in (
         "| `zero.stage` | **1** | 0 |",  # what do I use
-        "best/launch.sh train.py",
+        "best/launch.sh your_script.py",
         "| Gain over the baseline | **2.50 ×** | 95 % interval",  # how much faster
         "| How sure | **a clear lead** |",  # how sure is that
         "| Memory left | **13.00 GiB** | 81% of the limit of 16.00 GiB a rank |",
