@@ -113,9 +113,7 @@ class _Script:
 
     def _changes(self) -> list[str]:
         name, changes = Path(self._path).name, []
-        given = "ds_config" in placeholders(self._arguments) or self._config in " ".join(
-            self._words()
-        )
+        given = any(self._config in word for word in self._words())
         if not given and (own := self._seen.get("config_file")):
             changes.append(f"put {self._config} in the place of {own}, which {name} reads")
         elif not given and self._in_code:

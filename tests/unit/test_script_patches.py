@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import deepspeed
 import pytest
+from deepspeed.runtime.config import DeepSpeedConfig
 
 from sweeper.core.plan import plan
 from sweeper.core.script import ScriptSpec
@@ -206,13 +207,36 @@ def test_lightnings_own_strategy_takes_the_candidates_stage_and_no_accumulation(
     module = pytest.importorskip("lightning.pytorch.strategies.deepspeed")
     before = module.DeepSpeedStrategy.__init__
     try:
-        patch_lightning(substitution(**{"zero.stage": 3, "offload.optimizer": "cpu"}))
+        made = substitution(**{"zero.stage": 3, "offload.optimizer": "cpu"})
+        patch_lightning(made)
         strategy = module.DeepSpeedStrategy(stage=2, logging_batch_size_per_gpu=1)
     finally:
         module.DeepSpeedStrategy.__init__ = before
     assert 3 == strategy.config["zero_optimization"]["stage"]
     assert "cpu" == strategy.config["zero_optimization"]["offload_optimizer"]["device"]
     assert "gradient_accumulation_steps" not in strategy.config
+    assert ("lightning", False) == (
+        made.shown.facts["framework"],
+        made.shown.facts["config_in_code"],
+    )
+    config = made(as_lightning_makes_it(strategy, accumulate_grad_batches=2))
+    assert (8, 1, 8) == (
+        config["train_batch_size"],
+        config["train_micro_batch_size_per_gpu"],
+        config["gradient_accumulation_steps"],
+    ), "deepspeed.initialize gets the candidate's batch, whatever Lightning's Trainer says"
+    assert 3 == DeepSpeedConfig(config).zero_optimization_stage
+
+
+def as_lightning_makes_it(strategy, **arguments):
+    """As far as its strategy goes where there is no CUDA."""
+    lightning = pytest.importorskip("lightning")
+    trainer = lightning.Trainer(strategy=strategy, accelerator="cpu", logger=False, **arguments)
+    module = lightning.LightningModule()
+    module.trainer = trainer
+    strategy._lightning_module = module
+    strategy._init_config_if_needed()
+    return strategy.config
 
 
 def shown_by(tmp_path, *calls):
