@@ -22,7 +22,7 @@ from sweeper.core.standing import standing
 from sweeper.places import extensions_dir
 from tests.support import ROOT, environment, run_sweeper
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 EXAMPLES = ROOT / "examples" / "scripts"
@@ -55,7 +55,7 @@ def tune(folder, arguments, *more):
         *QUICK,
         *more,
         cwd=folder,
-        timeout=240,
+        timeout=600,
     )
     assert before == hashes(folder), "the script's files are not touched"
     return done, StudyFolder(folder.parent / "study")
@@ -97,7 +97,7 @@ def run_example(folder, *more, **environment_of):
         env=environment(PATH=PATH, **environment_of),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,  # trials of other sweepers on this machine are waited for
         check=False,
     )
     assert before == hashes(folder), "the script's files are not touched"
