@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from sweeper.core.files import is_full
 from sweeper.errors import EnvironmentUnfit, SweeperError, UsageError
 
 # Hydra's own commands: with one of these nothing is run, or the user has said how.
@@ -34,6 +35,11 @@ _HYDRA_COMMANDS = frozenset(
         "--shell-completion",
         "--experimental-rerun",
     ]
+)
+# What a file system refuses whoever asks; a file that is missing would be our mistake.
+_REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ELOOP, errno.ENAMETOOLONG),
 )
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _USAGE = (
@@ -60,17 +66,25 @@ def main() -> None:
         print(f"sweeper: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not (is_full(error) or (error.errno in _REFUSED and error.filename)):
             raise
-        print(
-            f"sweeper: the disk is full: {error.filename or error}; free some space, then go on "
-            "with python -m sweeper resume=results/<study>",
-            file=sys.stderr,
-        )
+        print(f"sweeper: {_about_a_file(error)}", file=sys.stderr)
         raise SystemExit(EnvironmentUnfit.exit_code) from None
     except KeyboardInterrupt:
         print("sweeper: interrupted", file=sys.stderr, flush=True)
         raise SystemExit(130) from None
+
+
+def _about_a_file(error: OSError) -> str:
+    if is_full(error):
+        return (
+            f"the disk is full: {error.filename or error}; free some space, then go on with "
+            "python -m sweeper resume=results/<study>"
+        )
+    return (
+        f"{error.filename}: {error.strerror}; allow it, or type another folder "
+        "(hydra.sweep.dir=..., export --to ...)"
+    )
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
@@ -246,9 +260,8 @@ def with_script(arguments: Sequence[str]) -> list[str]:
     given = typed.partition("=")[2].strip("'\"")
     path = Path(given).expanduser().absolute()
     if not path.is_file():
-        raise UsageError(
-            f"{typed}: there is no such file; type +script=train.py with a training script's path"
-        )
+        what = "is a folder" if path.is_dir() else "there is no such file"
+        raise UsageError(f"{typed}: {what}; type +script=train.py with a training script's path")
     if not any(a.startswith("hydra/sweeper=") for a in arguments):
         raise UsageError(
             f"{typed}: a script is tuned by a study; type python -m sweeper {typed} "

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sweeper.core.extras import install_line
 from sweeper.errors import EnvironmentUnfit, UsageError
 from sweeper.places import models_dir
 
 TASKS = ("causal", "masked", "seq2seq", "image")
-_INSTALL = "type pip install 'deepspeed-sweeper[hf]'"
+_INSTALL = f"type {install_line('hf')}"
 _ATTENTION_PACKAGES = {
     "flash_attention_2": "flash_attn",
     "flash_attention_3": "flash_attn_interface",
@@ -127,7 +128,7 @@ def _read(config: Any) -> dict[str, Any]:
             "type model.config=path/to/config.json, or +model=hf/gpt2"
         )
     path = config_file(str(config))
-    if (path / "config.json").is_file():
+    if path.is_dir():
         raise UsageError(
             f"model.config={config}: is a folder; type model.config={path / 'config.json'}"
         )

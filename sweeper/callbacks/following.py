@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from sweeper.callbacks.contract import Callback, StudyBegun
+from sweeper.core.extras import install_line
 from sweeper.core.folder import StudyFolder
 from sweeper.core.plan import Plan
 from sweeper.core.space import Point
@@ -115,10 +116,10 @@ def _class(name: str, target: str) -> Any:
             raise UsageError(_no_such(name, target)) from error
         package = str(error.name).partition(".")[0]
         ours = target.startswith("sweeper.callbacks.")
-        install = f"'deepspeed-sweeper[{name}]'" if ours else package
+        install = install_line(name) if ours else f"pip install {package}"
         raise UsageError(
             f"callbacks={name} needs the package {package}, which is not installed; "
-            f"type pip install {install}, or leave callbacks out"
+            f"type {install}, or leave callbacks out"
         ) from error
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(_no_such(name, target)) from error

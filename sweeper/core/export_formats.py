@@ -97,7 +97,7 @@ def left_out(
             f"activation checkpointing (every {'block' if n == 1 else f'{n}. block'}{where}): "
             "`model.gradient_checkpointing_enable()` recomputes every block, on the device"
         )
-    if settings["compile"]["mode"] != "none" and not form.trainer:
+    if settings["compile"]["mode"] not in ("none", None) and not form.trainer:
         parts.append(
             'the compiled model: `Accelerator(dynamo_backend="inductor")`'
             if form.name == "accelerate"

@@ -45,11 +45,16 @@ def layout_of_spec(spec: TrialSpec) -> Layout:
 
 
 def exported_settings(flat: Mapping[str, Any], *, ops: Sequence[str] = ()) -> dict[str, Any]:
-    """The document, from a trial's settings under their dotted names; ``ops`` are DeepSpeed builder names."""
+    """The document, from a trial's settings under their dotted names; ``ops`` are DeepSpeed builder names.
+
+    A null is what a training script decides itself.
+    """
     groups = {
         group: {name: flat.get(f"{group}.{name}", absent) for name, absent in names.items()}
         for group, names in EXPORTED.items()
     }
+    if flat.get("script.path"):
+        groups["compile"]["mode"] = None
     return {"schema_version": EXPORT_SCHEMA, **groups, "ops": list(ops)}
 
 
@@ -65,7 +70,7 @@ def exported_layout(document: Any, *, where: str) -> Layout:
     return Layout(
         checkpoint_every_nth_block=document["checkpointing"]["every_nth_block"],
         checkpoint_on_cpu=document["checkpointing"]["on_cpu"],
-        compile=document["compile"]["mode"],
+        compile=document["compile"]["mode"] or "none",
         tensor_parallel=parallel["tensor"],
         pipeline_stages=parallel["pipeline"],
         sequence_parallel=parallel["sequence"],

@@ -22,11 +22,14 @@ def trainer_arguments(config: Mapping[str, Any], settings: Mapping[str, Any]) ->
         arguments["use_cpu"] = True  # bf16 is refused without
     if optimizer := trainer_optimizer(config):
         arguments["optim"] = optimizer
+    # What is off is said too: the lines stand in the place of the user's own.
     if recomputes_every_block(settings):
         arguments["gradient_checkpointing"] = True
         arguments["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
-    if settings["compile"]["mode"] != "none":
-        arguments["torch_compile"] = True
+    elif not settings["checkpointing"]["every_nth_block"]:
+        arguments["gradient_checkpointing"] = False
+    if (mode := settings["compile"]["mode"]) is not None:
+        arguments["torch_compile"] = mode != "none"
     return arguments
 
 
@@ -71,10 +74,11 @@ def llamafactory_lines(
     """Lines of LLaMA-Factory's YAML, as ``axolotl_lines``; it recomputes unless it is told not to."""
     arguments = trainer_arguments(config, settings)
     arguments.pop("gradient_checkpointing_kwargs", None)
-    if arguments.pop("gradient_checkpointing", False):
-        arguments["use_reentrant_gc"] = False
-    elif not settings["checkpointing"]["every_nth_block"]:
-        arguments["disable_gradient_checkpointing"] = True
+    recomputes = arguments.pop("gradient_checkpointing", None)
+    if recomputes:
+        arguments |= {"disable_gradient_checkpointing": False, "use_reentrant_gc": False}
+    elif recomputes is not None:
+        arguments |= {"disable_gradient_checkpointing": True, "gradient_checkpointing": False}
     return {"deepspeed": ds_config, **arguments}
 
 

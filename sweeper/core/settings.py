@@ -13,6 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeAlias, TypeVar, get_type_hints
 
 from sweeper.core.quantities import parse_bytes
+from sweeper.core.script import check_arguments
 from sweeper.errors import UsageError
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -382,9 +383,10 @@ def settings_from_mapping(values: Mapping[str, Any]) -> Settings:
             "+model=gpt2, or model._target_=my_package.build"
         )
     settings = group_from_mapping(Settings, values, "")
-    # A bad size is an error now, not in the trial.
+    # A bad size is an error now, not in the trial; so is a script's bad line.
     hardware = settings.hardware
     _ = hardware.memory_limit_bytes, hardware.device_memory_bytes, hardware.host_memory_bytes
+    check_arguments(settings.script.args or "")
     return settings
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Measured
@@ -41,7 +41,9 @@ class StudyCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """A model must be there; the sweepers compose the jobs, and check the rest."""
-        overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        # As typed: what an interpolation stands for is found where the jobs are composed.
+        typed_in = cast(list[str], OmegaConf.to_container(config.hydra.overrides.task))
+        overrides = OverridesParser.create().parse_overrides(typed_in)
         if not config.get("model") and not any(
             override.key_or_group.split(".")[0] == "model" for override in overrides
         ):

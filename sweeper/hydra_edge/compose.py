@@ -40,7 +40,9 @@ def settings_of(config: DictConfig) -> Settings:
     try:
         values = {name: _plain(config[name]) for name in names}
     except OmegaConfBaseException as error:
-        raise UsageError(str(error).splitlines()[0]) from error
+        key = f"{error.full_key}: " if error.full_key else ""
+        what = str(error).splitlines()[0]
+        raise UsageError(f"{key}{what}; type {error.full_key or '<its name>'}=...") from error
     settings = settings_from_mapping(values)
     if settings.is_script:
         return settings

@@ -76,12 +76,11 @@ def fitted_to_script(
 
 
 def _check(settings: Settings, typed: Typed) -> None:
-    placeholders(settings.script.args or "")
     for what, given in (("path", settings.script.path), ("ds_config", settings.script.ds_config)):
-        if given is not None and not Path(settings.script.folder or ".", given).is_file():
-            raise UsageError(
-                f"script.{what}={given}: there is no such file; type script.{what}=<an existing file>"
-            )
+        place = Path(settings.script.folder or ".", given or "")
+        if given is not None and not place.is_file():
+            why = "is a folder" if place.is_dir() else "there is no such file"
+            raise UsageError(f"script.{what}={given}: {why}; type script.{what}=<an existing file>")
     for override in typed.fixed:
         group = override.lstrip("+").partition("=")[0].partition(".")[0]
         if group in ("parallel", "compile", "optimizer"):

@@ -28,6 +28,7 @@ from sweeper.core.framework_arguments import (
     trainer_arguments,
 )
 from sweeper.core.standing import Standing
+from sweeper.core.start import script_facts
 from sweeper.core.trial import Trial
 from sweeper.errors import UsageError
 from sweeper.report.carried import not_found, not_in_the_json
@@ -62,6 +63,7 @@ def winner_of(folder: StudyFolder, trial: Trial) -> Winner:
         config=publishable(config, temporary=tempfile.gettempdir()),
         settings=exported_settings(trial.settings, ops=spec.get("ops", ())),
         command=_text_of(trial_folder.command),
+        seen=script_facts(folder),
     )
 
 

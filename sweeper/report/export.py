@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from pathlib import Path
 
 from sweeper.core.export_formats import ALL, formats_named, refusal
@@ -51,5 +52,6 @@ def export(typed: str, *, name: str, to: str | None, force: bool) -> str:
 
 def _is_folder_to_be(target: Path) -> bool:
     """Nothing on the way to it is a file."""
-    first = next(path for path in (target, *target.absolute().parents) if path.exists())
+    way = (target, *target.absolute().parents)
+    first = next(path for path in way if os.path.lexists(path))  # a link to nothing is in the way
     return first.is_dir()

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sweeper.core.ds_config_variants import NVME_PATH
 from sweeper.core.export_formats import Format, left_out
 from sweeper.core.folder import BundleFolder
 from sweeper.core.framework_arguments import lightning_arguments, trainer_arguments
+from sweeper.core.start import start_of
 from sweeper.core.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Winner:
-    """What every format is made of: ``config`` is the native configuration, ``settings`` what it lacks."""
+    """What every format is made of: ``config`` is the native configuration, ``settings`` what it lacks.
+
+    ``command`` measured it, "" where that is not known; ``seen`` is what the probe saw of its script.
+    """
 
     trial: Trial
     config: Mapping[str, Any]
     settings: Mapping[str, Any]
     command: str
+    seen: Mapping[str, Any] = field(default_factory=dict)
 
 
 def export_readme(
@@ -41,6 +47,7 @@ def export_readme(
     parts = [f"# {title}: the configuration to use", _measured(winner, verdict)]
     if given:
         parts.append(given)
+    parts += _your_script(winner, bundle, [form.name for form in formats])
     for form in formats:
         section = _SECTIONS[form.name](winner, bundle)
         if form.name == "native":
@@ -68,8 +75,24 @@ def _measured(winner: Winner, verdict: str) -> str:
     ]
     if NVME_PATH in str(config.get("zero_optimization")):
         lines.append(f"* `nvme_path` is to be a folder of yours in the place of `{NVME_PATH}`.")
-    lines.append(f"* Measured by trial {winner.trial.number}, with this command:")
-    return "\n".join([*lines, "", "```sh", winner.command.rstrip(), "```"])
+    by = f"* Measured by trial {winner.trial.number}"
+    if not winner.command.strip():
+        return "\n".join([*lines, f"{by}; its command was not kept."])
+    return "\n".join(
+        [*lines, f"{by}, with this command:", "", "```sh", winner.command.rstrip(), "```"]
+    )
+
+
+def _your_script(winner: Winner, bundle: BundleFolder, formats: Sequence[str]) -> Iterator[str]:
+    """The line that trains a user's script with the winner, where the files that it names are there."""
+    start = start_of(winner.trial.settings, winner.seen, bundle)
+    launched = {"native", "deepspeed", "hf"} & {*formats}
+    if start.folder is None or start.form not in formats or not launched:
+        return
+    lines = ["## Your script", ""]
+    if start.changes:
+        lines += ["First:", "", *(f"* {change}" for change in start.changes), "", "Then:", ""]
+    yield "\n".join([*lines, "```sh", f"cd {shlex.quote(start.folder)}", start.command, "```"])
 
 
 def _counted(number: int, what: str) -> str:
@@ -120,8 +143,9 @@ def _with_its_script(winner: Winner, bundle: BundleFolder) -> list[str]:
     given = winner.trial.settings
     checkpointing = "on" if given["checkpointing.every_nth_block"] else "off"
     return [
-        f"Give `{given['script.path']}` this folder's `{bundle.ds_config.name}` in the place of its own "
-        f"configuration, and start it with `./{bundle.launch.name}`. What it sets itself must agree: "
+        f"`{bundle.ds_config.name}` is what DeepSpeed had, whatever put it together. A script that calls "
+        "`deepspeed.initialize` takes it in the place of its own, be that a file or a dictionary in its "
+        f"code, and is started with `./{bundle.launch.name}`. What it sets itself must agree: "
         f"micro-batch size {winner.config['train_micro_batch_size_per_gpu']}, gradient accumulation "
         f"{winner.config['gradient_accumulation_steps']}, precision {given['precision.mode']}, "
         f"activation checkpointing {checkpointing}.",
@@ -133,7 +157,7 @@ def _deepspeed(winner: Winner, bundle: BundleFolder) -> list[str]:
     return [
         f"`./{bundle.launch.name} your_script.py ...` in the place of `deepspeed your_script.py ...`, with the "
         "ranks, the environment and the binding of the trial. Words before the script are the "
-        f"launcher's: `--master_port=29501`, `--no_local_rank`.{binding}",
+        f"launcher's: `--master_port=29501`. A rank finds its number in `LOCAL_RANK`.{binding}",
     ]
 
 

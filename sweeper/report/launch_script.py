@@ -22,7 +22,8 @@ def deepspeed_script(settings: Mapping[str, Any]) -> str:
             "fi",
         ]
     bind = "--bind_cores_to_rank " if settings["launch"]["bind_cores"] else ""
-    lines.append(f'exec deepspeed --hostfile=none "$devices" {bind}"$@"')
+    # A script need not take --local_rank, which the launcher would add; its environment has it.
+    lines.append(f'exec deepspeed --hostfile=none "$devices" {bind}--no_local_rank "$@"')
     return _text(lines)
 
 

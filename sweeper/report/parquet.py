@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from sweeper.core.extras import install_line
 from sweeper.core.files import write_bytes
 
 
@@ -15,7 +16,7 @@ def write_parquet(table: pd.DataFrame, path: Path) -> str | None:
     if find_spec("pyarrow") is None:
         path.unlink(missing_ok=True)
         return (
-            f"no {path.name}: pyarrow is not installed (pip install 'deepspeed-sweeper[parquet]'); "
+            f"no {path.name}: pyarrow is not installed ({install_line('parquet')}); "
             f"sweeper.load('{path.parent}') gives the same table without it"
         )
     write_bytes(path, table.to_parquet(None, engine="pyarrow", index=False))

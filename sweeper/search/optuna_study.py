@@ -22,6 +22,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from sweeper.core.files import make_folder
 from sweeper.core.objective import Direction
 from sweeper.core.space import Choice, Domain, IntRange, SearchSpace
 from sweeper.errors import UsageError
@@ -110,7 +111,7 @@ def importances(study: optuna.study.Study) -> dict[str, float]:
 
 def _storage(storage: str | None, journal: Path) -> BaseStorage:
     if storage is None:
-        journal.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(journal.parent)
         return JournalStorage(JournalFileBackend(str(journal)))
     if storage.startswith("journal:"):
         return JournalStorage(JournalFileBackend(storage.removeprefix("journal:")))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Infeasible, kind_of
 from sweeper.core.standing import Standing
+from sweeper.core.start import script_facts, start_of
+from sweeper.core.trial import Trial
 from sweeper.terminal.words import labelled
 
 _COMMAND = "python -m sweeper"
@@ -36,14 +39,24 @@ def next_steps(
     elif how.winner.number == how.trials[0].number:
         steps += _baseline_won(how, folder, interrupted)
     else:
-        steps += _somebody_won(folder)
-    lines = [line for what, text in steps for line in labelled(what, text, width, indent=_INDENT)]
+        steps += _somebody_won(how.winner, folder)
+    # A line that is to be pasted is not broken; a terminal does that by itself.
+    lines = [
+        line
+        for what, text in steps
+        for line in labelled(what, text, None if what == "use" else width, indent=_INDENT)
+    ]
     return "\n".join(["next:", *lines])
 
 
-def _somebody_won(folder: StudyFolder) -> Iterator[Step]:
-    launch = shlex.join([str(folder.bundle.launch), "your_script.py"])
-    yield "use", f"{launch}  (more ways: {folder.bundle.readme})"
+def _somebody_won(winner: Trial, folder: StudyFolder) -> Iterator[Step]:
+    start = start_of(winner.settings, script_facts(folder), folder.bundle)
+    if start.folder not in (None, str(Path.cwd())):
+        yield "in", start.folder
+    for change in start.changes:
+        yield "first", change
+    yield "use", start.command
+    yield "more", str(folder.bundle.readme)
     yield "later", _typed("verify", str(folder.path))
 
 

@@ -33,7 +33,7 @@ def chromium():
     if program is None:
         pytest.skip("no chromium: type apt-get install chromium, or set CHROMIUM to its program")
     api = pytest.importorskip(
-        "playwright.sync_api", reason="no playwright: type pip install 'deepspeed-sweeper[dev]'"
+        "playwright.sync_api", reason="no playwright: type pip install -e '.[dev]'"
     )
     with api.sync_playwright() as playwright:
         # In a container, as root, chromium has no sandbox to run in; it opens our own files alone.

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -118,6 +119,46 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="4"):
         cli.main()
     assert "the disk is full: results/x/study.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EISDIR])
+def test_a_file_that_may_not_be_written_is_one_line(monkeypatch, capsys, number):
+    def refused(*_):
+        raise OSError(number, os.strerror(number), "results/x/report.md")
+
+    monkeypatch.setattr(cli, "_hydra", refused)
+    monkeypatch.setattr(sys, "argv", ["sweeper", "+model=gpt2"])
+    with pytest.raises(SystemExit, match="4"):
+        cli.main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"sweeper: results/x/report.md: {os.strerror(number)}; allow it, or type" in line
+
+
+def test_a_file_that_is_missing_is_a_mistake_of_ours(monkeypatch):
+    def missing(*_):
+        raise FileNotFoundError(errno.ENOENT, "No such file", "sweeper/assets/report.css")
+
+    monkeypatch.setattr(cli, "_hydra", missing)
+    monkeypatch.setattr(sys, "argv", ["sweeper", "+model=gpt2"])
+    with pytest.raises(FileNotFoundError):
+        cli.main()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("hydra.sweep.dir=/proc/x",), "/proc/x: no folder can be made there"),
+        (
+            ("workload.tokens_file='${oc.env:NOPE}'",),
+            "workload.tokens_file: KeyError raised while resolving interpolation",
+        ),
+    ],
+)
+def test_a_study_that_cannot_begin_is_one_line(tmp_path, arguments, said):
+    finished = run_sweeper(*STUDY, *arguments, cwd=tmp_path)
+    assert 2 == finished.returncode, finished.stderr
+    (line,) = finished.stderr.strip().splitlines()
+    assert said in line
 
 
 def test_a_study_is_never_written_over(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from sweeper.core.export_formats import FORMATS
-from sweeper.core.files import write_json, write_text
+from sweeper.core.files import read_json, write_json, write_text
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed
 from sweeper.core.standing import standing
@@ -152,6 +152,70 @@ def test_a_file_in_the_place_of_the_folder_stays(tmp_path, to, force):
     with pytest.raises(UsageError, match="is no folder; type --to <a folder>"):
         exported(study_of(tmp_path, **TRIAL), to=str(tmp_path / to), force=force)
     assert "mine" == file.read_text()
+
+
+@pytest.mark.parametrize("to", ["/proc/x", "/proc/x/y"])
+def test_a_folder_that_cannot_be_made_is_named_with_the_reason(tmp_path, to):
+    with pytest.raises(
+        UsageError, match=r"^/proc/x[/y]*: no folder can be made there \(.*\); type"
+    ):
+        exported(study_of(tmp_path, **TRIAL), to=to)
+
+
+def test_a_link_to_nothing_is_in_the_way(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(UsageError, match="link is no folder; type --to <a folder>"):
+        exported(study_of(tmp_path, **TRIAL), to=str(tmp_path / "link"))
+
+
+def test_a_trial_without_its_command_says_so_in_the_place_of_an_empty_block(tmp_path):
+    folder = study_of(tmp_path, **TRIAL)
+    folder.trial(0).command.unlink()
+    exported(folder, "native")
+    readme = (folder.export("native") / "README.md").read_text()
+    assert "Measured by trial 0; its command was not kept." in readme
+    assert "```sh\n\n```" not in readme
+
+
+def script_study_of(path: Path, **seen) -> StudyFolder:
+    folder = study_of(path, **TRIAL)
+    document = read_json(folder.trial(0).trial)
+    document["settings"] |= {
+        "script.path": str(path / "train.py"),
+        "script.folder": str(path),
+        "script.args": "--deepspeed ds.json --batch {micro_batch}",
+    }
+    write_json(folder.trial(0).trial, document)
+    found = {"framework": None, "config_file": "ds.json", "config_in_code": False}
+    write_json(folder.script, {"facts": {**found, **seen}})
+    return folder
+
+
+def test_a_scripts_own_command_is_in_best_with_the_winners_arguments(tmp_path):
+    folder = script_study_of(tmp_path)
+    write_bundle(folder, standing(folder.read_trials()))
+    readme = folder.bundle.readme.read_text()
+    typed = "study/best/launch.sh train.py --deepspeed study/best/ds_config.json --batch 2"
+    assert f"```sh\ncd {tmp_path}\n{typed}\n```" in readme
+    assert "First" not in readme
+
+
+def test_what_stands_in_a_scripts_code_is_to_be_changed_first(tmp_path):
+    folder = script_study_of(tmp_path, config_file=None, config_in_code=True)
+    write_bundle(folder, standing(folder.read_trials()))
+    readme = folder.bundle.readme.read_text()
+    assert (
+        "First:\n\n* in train.py, deepspeed.initialize(config='study/best/ds_config.json')"
+        in readme
+    )
+
+
+def test_a_command_that_names_files_of_another_format_is_left_out(tmp_path):
+    folder = script_study_of(tmp_path, framework="transformers")
+    exported(folder, "native")
+    assert "Your script" not in (folder.export("native") / "README.md").read_text()
+    exported(folder, "hf")
+    assert "export/hf/ds_config.hf.json" in (folder.export("hf") / "README.md").read_text()
 
 
 def test_a_study_without_a_measured_trial_has_nothing_to_export(tmp_path):

@@ -15,7 +15,7 @@ from sweeper.core.ds_config_variants import (
     trainer_variant,
 )
 from sweeper.core.export_formats import FORMATS, formats_named, left_out, refusal
-from sweeper.core.exported import exported_settings
+from sweeper.core.exported import exported_layout, exported_settings
 from sweeper.core.framework_arguments import (
     accelerate_config,
     axolotl_lines,
@@ -147,6 +147,8 @@ def test_the_arguments_say_what_the_variants_leave_open(mode, bf16, fp16, lightn
         "fp16": fp16,
         "use_cpu": True,
         "optim": "adamw_torch_fused",
+        "gradient_checkpointing": False,
+        "torch_compile": False,
     } == trainer_arguments(config, settings)
     assert {
         "accelerator": "cuda",
@@ -188,6 +190,20 @@ def test_recomputing_every_block_and_compiling_are_arguments_of_the_trainer():
     assert {"use_reentrant": False} == arguments["gradient_checkpointing_kwargs"]
     assert arguments["torch_compile"]
     assert () == left_out(FORMATS["hf"], config, settings)
+
+
+@pytest.mark.parametrize("lines", [axolotl_lines, llamafactory_lines])
+def test_what_is_off_is_said_so_that_it_replaces_what_the_user_has_on(lines):
+    said = lines(config_of(), settings_of(), ds_config="/x.json")
+    for name in ("gradient_checkpointing", "torch_compile", "bf16", "fp16"):
+        assert said[name] is False
+
+
+def test_what_a_script_decides_itself_is_left_alone():
+    settings = exported_settings({**nano().flat(), "script.path": "train.py"})
+    assert "torch_compile" not in trainer_arguments(config_of(), settings)
+    assert not any("compile" in part for part in left_out(FORMATS["lightning"], {}, settings))
+    assert "none" == exported_layout(settings, where="here").compile
 
 
 @pytest.mark.parametrize("form", OWN_MODEL, ids=lambda f: f.name)
@@ -252,7 +268,11 @@ def test_axolotl_and_llamafactory_take_the_trainers_arguments_by_their_own_names
 
 @pytest.mark.parametrize(
     ("every", "added"),
-    [(0, {"disable_gradient_checkpointing": True}), (1, {"use_reentrant_gc": False}), (2, {})],
+    [
+        (0, {"disable_gradient_checkpointing": True, "gradient_checkpointing": False}),
+        (1, {"disable_gradient_checkpointing": False, "use_reentrant_gc": False}),
+        (2, {}),
+    ],
 )
 def test_llamafactory_recomputes_unless_it_is_told_not_to(every, added):
     settings = settings_of(**{"checkpointing.every_nth_block": every})

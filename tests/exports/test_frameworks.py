@@ -74,7 +74,7 @@ def test_plain_deepspeed_has_the_losses_of_the_trial(study, tmp_path):
     torch.save(data, tmp_path / "data.pt")
     counted = run(
         tmp_path,
-        "{launch} --master_port={port} --no_local_rank {script} {config} data.pt counts.json",
+        "{launch} --master_port={port} {script} {config} data.pt counts.json",
         launch=study.bundle.launch,
         port=free_port(),
         script=SCRIPTS / "plain.py",
@@ -92,10 +92,11 @@ def test_hugging_faces_trainer_trains_as_the_trial_did(study, tmp_path):
     _, spec = winner_of(study)
     counted = run(
         tmp_path,
-        "{launch} {script} --deepspeed {config}"
+        "{launch} --master_port={port} {script} --deepspeed {config}"
         " $(cat {arguments}) --max_steps {steps} --counts counts.json --output_dir out"
         " --report_to none --save_strategy no",
-        launch=study.bundle.launch_torchrun,
+        launch=study.bundle.launch,
+        port=free_port(),
         script=SCRIPTS / "trainer.py",
         config=study.bundle.trainer_ds_config,
         arguments=study.bundle.trainer_arguments,

@@ -96,7 +96,7 @@ def test_two_lines_and_the_launch_script_train_as_the_trial_did(
     torch.save([batches.micro_batches(step) for step in range(len(losses))], tmp_path / "data.pt")
     (tmp_path / "train.py").write_text(SCRIPT)
     said = subprocess.run(
-        [str(folder.bundle.launch), f"--master_port={free_port()}", "--no_local_rank", "train.py",
+        [str(folder.bundle.launch), f"--master_port={free_port()}", "train.py",
          str(folder.best), family, json.dumps(arguments), "data.pt", "losses.json"],
         cwd=tmp_path,
         env=environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"),

@@ -1,4 +1,4 @@
-"""The examples for models that are not ours, as real studies."""
+"""The examples of a preset and of models that are not ours, as real studies."""
 
 import os
 import shutil
@@ -26,7 +26,9 @@ QUICK = (
 )
 
 
-@pytest.mark.parametrize("example", ["factory", pytest.param("hf", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "example", ["factory", *(pytest.param(n, marks=pytest.mark.slow) for n in ("hf", "preset"))]
+)
 def test_an_example_can_be_tuned_as_it_is(tmp_path, example):
     shutil.copytree(ROOT / "examples" / example, tmp_path / example)
     finished = subprocess.run(

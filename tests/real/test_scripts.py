@@ -2,18 +2,29 @@
 
 import hashlib
 import json
+import os
+import shlex
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import psutil
 import pytest
+import yaml
 
-from sweeper.core.equivalence import best_trial, loss_differences
+from sweeper.core.contest_record import read_contest
+from sweeper.core.equivalence import loss_differences
 from sweeper.core.files import read_json
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Measured, measurement_of
-from tests.support import ROOT, run_sweeper
+from sweeper.core.standing import standing
+from sweeper.places import extensions_dir
+from tests.support import ROOT, environment, run_sweeper
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 EXAMPLES = ROOT / "examples" / "scripts"
 QUICK = (
     "hydra/sweeper=optuna",
@@ -44,7 +55,7 @@ def tune(folder, arguments, *more):
         *QUICK,
         *more,
         cwd=folder,
-        timeout=240,
+        timeout=600,
     )
     assert before == hashes(folder), "the script's files are not touched"
     return done, StudyFolder(folder.parent / "study")
@@ -58,64 +69,201 @@ def script(tmp_path, source):
     return folder
 
 
-UNMODIFIED = {
+# What a study is told behind the example's own command, which is short otherwise.
+EXAMPLE = {
     "deepspeed": (
-        "--deepspeed_config ds_config.json --width 32 --layers 1 --epochs 1",
-        ("hardware.ranks=2", "zero=choice(stage1,stage3)", "precision=choice(fp32,bf16)"),
+        "script.args='--deepspeed_config ds_config.json --width 32 --layers 1 --epochs 2'",
+        "hardware.ranks=2",
+        "zero=choice(stage1,stage3)",
     ),
     "trainer": (
-        "--deepspeed ds_config.json --output_dir ../out --per_device_train_batch_size 1"
-        " --gradient_accumulation_steps 8 --report_to none --layers 1 --use_cpu",
-        (
-            "zero=choice(stage2,stage3)",
-            "precision=choice(fp32,bf16)",
-            "checkpointing=choice(none,full)",
-        ),
+        "zero=choice(stage2,stage3)",
+        "precision=choice(fp32,bf16)",
+        "checkpointing=choice(none,full)",
     ),
     "accelerate": (
-        "--batch-size {micro_batch} --accumulation {gradient_accumulation}",
-        (
-            "workload.global_batch_size=8",
-            "zero=choice(stage2,stage0)",
-            "offload=choice(none,optimizer)",
-            "precision=choice(fp32,bf16)",
-        ),
+        "zero=choice(stage2,stage0)",
+        "offload=choice(none,optimizer)",
+        "precision=choice(fp32,bf16)",
     ),
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["deepspeed", *(pytest.param(n, marks=pytest.mark.slow) for n in ("trainer", "accelerate"))],
-)
-def test_an_unmodified_script_ends_with_a_winner_that_beats_or_ties_its_own_options(name, tmp_path):
-    if name != "deepspeed":
-        pytest.importorskip("accelerate")
-        pytest.importorskip("transformers")
-    arguments, space = UNMODIFIED[name]
-    folder = tmp_path / "theirs"
-    shutil.copytree(EXAMPLES / name, folder)
-    done, study = tune(
-        folder, arguments, "batch.micro_size=choice(1,2,8)", "hydra.sweeper.n_trials=4", *space
+def run_example(folder, *more, **environment_of):
+    """Its run.sh, as it is; its files must be what they were."""
+    before = hashes(folder)
+    done = subprocess.run(
+        ["sh", str(folder / "run.sh"), *QUICK, *more],
+        env=environment(PATH=PATH, **environment_of),
+        capture_output=True,
+        text=True,
+        timeout=600,  # trials of other sweepers on this machine are waited for
+        check=False,
     )
+    assert before == hashes(folder), "the script's files are not touched"
     assert 0 == done.returncode, done.stderr
-    assert "left out" not in done.stderr
-    trials = study.read_trials()
-    baseline, best = trials[0], best_trial(trials)
-    assert isinstance(baseline.outcome, Measured), baseline.outcome
-    assert best.outcome.measurement.tokens_per_second >= (
-        baseline.outcome.measurement.tokens_per_second
+    return done, StudyFolder(folder.parent / "study")
+
+
+# Put before a training: what the engine was made with, and no training.
+WATCH = """
+import json, os
+from sweeper.worker.script.when_imported import when_imported
+
+def watch(deepspeed):
+    original = deepspeed.initialize
+
+    def initialize(*given, **named):
+        engine = original(*given, **named)[0]
+        if os.environ["RANK"] == "0":
+            made = {
+                "batch.micro_size": engine.train_micro_batch_size_per_gpu(),
+                "workload.global_batch_size": engine.train_batch_size(),
+                "zero.stage": engine.zero_optimization_stage(),
+                "bf16": engine.bfloat16_enabled(),
+                "hardware.ranks": engine.world_size,
+            }
+            with open(os.environ["ENGINE"], "w") as file:
+                json.dump(made, file)
+        deepspeed.comm.barrier()
+        os._exit(0)
+
+    deepspeed.initialize = initialize
+
+when_imported("deepspeed", watch)
+"""
+
+
+def engine_of_the_printed_line(study, tmp_path):
+    """What an engine has that is made by the lines that best/README.md tells to paste, as they are."""
+    readme = study.bundle.readme.read_text()
+    lines = readme.partition("## Your script")[2].partition("```sh\n")[2].partition("```")[0]
+    (tmp_path / "watch").mkdir()
+    (tmp_path / "watch" / "sitecustomize.py").write_text(WATCH)
+    done = subprocess.run(
+        ["sh", "-ec", f"{lines}"],
+        env=environment(
+            PATH=PATH,
+            PYTHONPATH=os.pathsep.join([str(tmp_path / "watch"), str(ROOT)]),
+            ENGINE=str(tmp_path / "engine.json"),
+            TORCH_EXTENSIONS_DIR=str(extensions_dir()),
+        ),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
-    assert {"1"} == {baseline.point["batch.micro_size"]}, "the script's own micro-batch"
+    assert 0 == done.returncode, lines + done.stdout[-2000:] + done.stderr[-2000:]
+    return lines, read_json(tmp_path / "engine.json")
+
+
+def assert_the_printed_line_trains_the_winner(study, winner, tmp_path):
+    lines, engine = engine_of_the_printed_line(study, tmp_path)
+    for name in ("batch.micro_size", "workload.global_batch_size", "zero.stage", "hardware.ranks"):
+        assert winner.settings[name] == engine[name], f"{name}: {lines}"
+    assert ("bf16" == winner.settings["precision.mode"]) == engine["bf16"]
+
+
+def winner_of(study):
+    finals = read_contest(study.finalists)
+    return standing(study.read_trials(), finals=finals and finals[1]).winner
+
+
+def assert_tuned_as_it_is(study, done):
+    trials = study.read_trials()
+    assert "left out" not in done.stderr
+    assert isinstance(trials[0].outcome, Measured), trials[0].outcome
+    assert {"1"} == {trials[0].point["batch.micro_size"]}, "the script's own micro-batch"
     sizes = {t.settings["batch.micro_size"] for t in trials if isinstance(t.outcome, Measured)}
     assert len(sizes) > 1, "the script takes other micro-batches"
     assert not any(d.trains_differently for d in loss_differences(trials).values())
-    ranks = baseline.settings["hardware.ranks"]
+    ranks = trials[0].settings["hardware.ranks"]
     assert {8 * ranks} == {t.settings["workload.global_batch_size"] for t in trials}
-    assert (study.best / "ds_config.json").is_file()
-    if name == "deepspeed":
-        own = json.loads((folder / "ds_config.json").read_text())
-        assert own == read_json(study.trial(0).ds_config), "the baseline is the script's own"
+
+
+SIZES = ("batch.micro_size=choice(1,8)", "hydra.sweeper.n_trials=4")
+
+
+def test_an_unmodified_script_is_tuned_with_its_own_options_as_the_baseline(tmp_path):
+    folder = tmp_path / "theirs"
+    shutil.copytree(EXAMPLES / "deepspeed", folder)
+    done, study = run_example(folder, *SIZES, *EXAMPLE["deepspeed"])
+    assert_tuned_as_it_is(study, done)
+    own = json.loads((folder / "ds_config.json").read_text())
+    assert own == read_json(study.trial(0).ds_config)
+    assert read_json(study.bundle.ds_config)["train_batch_size"] == 16
+
+
+FINALS = ("hydra.sweeper.finalists=1", "hydra.sweeper.finalist_rounds=4")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXAMPLE)
+def test_a_slow_script_ends_with_a_winner_of_finals_that_its_printed_line_trains(name, tmp_path):
+    if name != "deepspeed":
+        pytest.importorskip("accelerate")
+        pytest.importorskip("transformers")
+    folder = tmp_path / "theirs"
+    shutil.copytree(EXAMPLES / name, folder)
+    done, study = run_example(folder, *SIZES, *EXAMPLE[name], *FINALS)
+    assert_tuned_as_it_is(study, done)
+    winner, (_, finals) = winner_of(study), read_contest(study.finalists)
+    assert 8 == winner.settings["batch.micro_size"], "one pass in the place of eight"
+    assert winner.number == finals.winner
+    assert finals.gain.low > 1, "in turns, in fresh processes"
+    if name == "trainer":
+        assert_what_the_trainers_winner_leaves_is_whole(study)
+    assert_the_printed_line_trains_the_winner(study, winner, tmp_path)
+
+
+def assert_what_the_trainers_winner_leaves_is_whole(study):
+    """Its own configuration has auto wherever it can."""
+    from transformers import HfArgumentParser, TrainingArguments
+
+    best = study.bundle
+    shared = best.trainer_ds_config.read_text()
+    assert 6 == shared.count('"auto"')
+    for path in sorted(study.best.iterdir()):
+        if path not in (best.trainer_ds_config, best.readme):
+            assert "auto" not in path.read_text(), path
+    words = shlex.split(best.trainer_arguments.read_text())
+    (parsed,) = HfArgumentParser(TrainingArguments).parse_args_into_dataclasses(
+        [*words, "--output_dir", str(study.path / "out")]
+    )
+    assert 1.0 == parsed.max_grad_norm, "the Trainer's own, which its configuration took"
+    for path in (best.axolotl, best.llamafactory):
+        assert 1.0 == yaml.safe_load(path.read_text())["max_grad_norm"]
+
+
+FROM_THE_ENVIRONMENT = """{
+  "train_micro_batch_size_per_gpu": "auto",
+  "gradient_accumulation_steps": 8,
+  "zero_optimization": {"stage": 1}
+}"""
+
+
+@pytest.mark.slow
+def test_an_accelerate_script_takes_its_configuration_from_the_environment(tmp_path):
+    pytest.importorskip("accelerate")
+    pytest.importorskip("transformers")
+    folder = tmp_path / "theirs"
+    shutil.copytree(EXAMPLES / "accelerate", folder)
+    (folder / "launched.json").write_text(FROM_THE_ENVIRONMENT)
+    source = (folder / "train.py").read_text()
+    own = source[source.index("    plugin = ") : source.index("    set_seed(0)")]
+    (folder / "train.py").write_text(source.replace(own, "    accelerator = Accelerator()\n"))
+    _, study = run_example(
+        folder,
+        "batch.micro_size=choice(1,8)",
+        "zero=choice(stage1,stage2)",
+        "hydra.sweeper.n_trials=2",
+        ACCELERATE_USE_DEEPSPEED="true",
+        ACCELERATE_DEEPSPEED_CONFIG_FILE="launched.json",
+    )
+    trials = study.read_trials()
+    assert [1] == [t.settings["zero.stage"] for t in trials[:1]], "the file's own"
+    assert all(isinstance(t.outcome, Measured) for t in trials)
+    assert_the_printed_line_trains_the_winner(study, winner_of(study), tmp_path)
 
 
 PRETRAINED = """
@@ -217,6 +365,8 @@ def test_a_micro_batch_of_the_scripts_own_loop_is_left_out_with_a_note(tmp_path)
     trials = study.read_trials()
     assert 2 == len([t for t in trials if isinstance(t.outcome, Measured)])
     assert {2} == {t.settings["batch.micro_size"] for t in trials}
+    there = [p for p in psutil.process_iter(["environ"]) if str(tmp_path) in str(p.info["environ"])]
+    assert [] == there, "its data loader's workers are gone"
 
 
 def test_a_script_that_swallows_exceptions_ends_when_it_is_measured(tmp_path):

@@ -198,6 +198,11 @@ def test_a_key_that_the_config_does_not_have_is_refused():
 # What is said before anything is started
 
 
+def test_a_folder_in_the_place_of_a_config_is_called_one(tmp_path):
+    with pytest.raises(UsageError, match=r"is a folder; type model.config=.*config.json"):
+        hf_config.check_architecture({"config": str(tmp_path)}, sequence_length=32)
+
+
 @pytest.mark.parametrize(
     ("document", "arguments", "said"),
     [
@@ -314,7 +319,7 @@ def test_what_is_not_installed_is_said_with_what_to_type(tmp_path, missing, more
     assert 4 == finished.returncode, finished.stderr
     (line,) = finished.stderr.strip().splitlines()
     assert f"needs {missing}, which is not installed" in line
-    assert "type pip install 'deepspeed-sweeper[hf]'" in line
+    assert "type pip install -e '.[hf]'" in line
 
 
 HIDE = """\

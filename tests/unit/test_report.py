@@ -389,7 +389,8 @@ def test_the_launch_script_gives_the_environment_of_a_trial_on_the_cpu(tmp_path)
     folder = bundle_of(tmp_path, **SPREAD)
     subprocess.run(["sh", "-n", str(folder.bundle.launch)], check=True)
     said = started(folder, "train.py", "two words", "$HOME")
-    assert said[:5] == ["--hostfile=none", "--num_gpus=4", "train.py", "two words", "$HOME"]
+    given = ["--hostfile=none", "--num_gpus=4", "--no_local_rank"]
+    assert said[:6] == [*given, "train.py", "two words", "$HOME"]
     assert {"DS_ACCELERATOR=cpu", "LOCAL_SIZE=4", "OMP_NUM_THREADS=3"} <= set(said)
     assert {f"{name}={value}" for name, value in STEADY_ALLOCATOR.items()} <= set(said)
 

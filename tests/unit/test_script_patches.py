@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import deepspeed
 import pytest
+from deepspeed.runtime.config import DeepSpeedConfig
 
 from sweeper.core.plan import plan
 from sweeper.core.script import ScriptSpec
@@ -14,7 +15,8 @@ from sweeper.worker.script import deepspeed as deepspeed_patch
 from sweeper.worker.script.accelerate import patch_accelerate
 from sweeper.worker.script.deepspeed import patch_deepspeed
 from sweeper.worker.script.lightning import patch_lightning
-from sweeper.worker.script.substitution import Substitution
+from sweeper.worker.script.shown import Shown
+from sweeper.worker.script.substitution import Substitution, finite
 from sweeper.worker.script.transformers import patch_transformers
 from sweeper.worker.script.when_imported import when_imported
 from tests.support import MACHINE, nano
@@ -45,18 +47,19 @@ def given(monkeypatch):
 
     monkeypatch.setattr(deepspeed, "initialize", initialize)
     monkeypatch.setattr(deepspeed.zero.Init, "__init__", deepspeed.zero.Init.__init__)
-    taken = []
+    taken, handed = [], []
     patch_deepspeed(
         substitution(**{"zero.stage": 2, "batch.micro_size": 4}),
-        before=lambda model: None,
+        before=lambda model, config: handed.append(config),
         taken=lambda engine, own: taken.append(own),
         failed=lambda error: None,
     )
-    return seen, taken
+    return seen, taken, handed
 
 
-def check(seen, taken):
+def check(seen, taken, handed):
     _, config, config_params = seen[0]
+    assert [config] == handed, "what is kept is what DeepSpeed gets"
     assert (2, 4, 2) == (
         config["zero_optimization"]["stage"],
         config["train_micro_batch_size_per_gpu"],
@@ -143,6 +146,7 @@ def test_accelerates_and_transformers_configuration_is_the_candidates(monkeypatc
     class DeepSpeedPlugin:
         def __init__(self, config):
             self.config, self.gradient_accumulation_steps, self.zero_stage = config, 8, 1
+            self.hf_ds_config = config
             self.__post_init__()
 
         def __post_init__(self):
@@ -180,6 +184,11 @@ def training_arguments(monkeypatch):
                 self.fp16,
             )
 
+    class HfArgumentParser:
+        def parse_args_into_dataclasses(self):
+            return TrainingArguments("ds_config.json")
+
+    fake_module(monkeypatch, "transformers.hf_argparser", HfArgumentParser=HfArgumentParser)
     fake_module(monkeypatch, "transformers.training_args", TrainingArguments=TrainingArguments)
     patch_transformers(substitution(**{"batch.micro_size": 4, "precision.mode": "bf16"}))
     return TrainingArguments
@@ -198,20 +207,70 @@ def test_lightnings_own_strategy_takes_the_candidates_stage_and_no_accumulation(
     module = pytest.importorskip("lightning.pytorch.strategies.deepspeed")
     before = module.DeepSpeedStrategy.__init__
     try:
-        patch_lightning(substitution(**{"zero.stage": 3, "offload.optimizer": "cpu"}))
+        made = substitution(**{"zero.stage": 3, "offload.optimizer": "cpu"})
+        patch_lightning(made)
         strategy = module.DeepSpeedStrategy(stage=2, logging_batch_size_per_gpu=1)
     finally:
         module.DeepSpeedStrategy.__init__ = before
     assert 3 == strategy.config["zero_optimization"]["stage"]
     assert "cpu" == strategy.config["zero_optimization"]["offload_optimizer"]["device"]
     assert "gradient_accumulation_steps" not in strategy.config
+    assert ("lightning", False) == (
+        made.shown.facts["framework"],
+        made.shown.facts["config_in_code"],
+    )
+    config = made(as_lightning_makes_it(strategy, accumulate_grad_batches=2))
+    assert (8, 1, 8) == (
+        config["train_batch_size"],
+        config["train_micro_batch_size_per_gpu"],
+        config["gradient_accumulation_steps"],
+    ), "deepspeed.initialize gets the candidate's batch, whatever Lightning's Trainer says"
+    assert 3 == DeepSpeedConfig(config).zero_optimization_stage
+
+
+def as_lightning_makes_it(strategy, **arguments):
+    """As far as its strategy goes where there is no CUDA."""
+    lightning = pytest.importorskip("lightning")
+    trainer = lightning.Trainer(strategy=strategy, accelerator="cpu", logger=False, **arguments)
+    module = lightning.LightningModule()
+    module.trainer = trainer
+    strategy._lightning_module = module
+    strategy._init_config_if_needed()
+    return strategy.config
+
+
+def shown_by(tmp_path, *calls):
+    """What is seen of a script that shows these configurations, outermost first."""
+    (tmp_path / "ds.json").write_text("{}")
+    shown = Shown()
+    for framework, given in calls:
+        shown.see(framework, given)
+    return shown.facts
+
+
+def test_the_outermost_place_of_a_configuration_is_where_it_is_changed(tmp_path):
+    path = str(tmp_path / "ds.json")
+    facts = shown_by(tmp_path, ("transformers", path), ("accelerate", OWN), (None, OWN))
+    assert ("transformers", path, False) == (
+        facts["framework"],
+        facts["config_file"],
+        facts["config_in_code"],
+    )
+
+
+@pytest.mark.parametrize(("given", "in_code"), [(OWN, True), ("eyJhIjogMX0=", True), (None, False)])
+def test_a_configuration_that_is_no_file_is_in_the_code_or_the_environment(
+    tmp_path, given, in_code
+):
+    facts = shown_by(tmp_path, ("accelerate", given))
+    assert (None, in_code) == (facts["config_file"], facts["config_in_code"])
 
 
 def test_as_it_is_nothing_is_substituted_but_what_was_given_is_kept():
     own = {**OWN, "steps_per_print": float("inf")}
     made = substitution(as_it_is=True, **{"zero.stage": 3})
     assert own == made(own)
-    assert OWN == made.outermost, "JSON has no infinity"
+    assert OWN == finite(own), "JSON has no infinity"
 
 
 def test_a_module_is_told_of_when_it_is_imported_and_not_before(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from sweeper.core.files import write_json
 from sweeper.core.finalists import Contest
 from sweeper.core.folder import StudyFolder
 from sweeper.core.memory.calibration import MemoryEstimate
@@ -340,8 +341,25 @@ def steps(*outcomes, tmp_path, interrupted=False, arguments=("+model=gpt2", "spa
 
 def test_a_winner_is_used_and_verified_later(tmp_path):
     text = steps(measured(1.0), measured(2.0), tmp_path=tmp_path)
-    assert f"use      '{tmp_path}/a study/best/launch.sh' your_script.py (" in text
+    assert f"  use      '{tmp_path}/a study/best/launch.sh' your_script.py\n" in text
     assert f"python -m sweeper verify '{tmp_path}/a study'" in text
+
+
+def test_the_winner_of_a_script_is_used_by_its_whole_command_in_its_own_folder(tmp_path):
+    theirs = {
+        "script.path": f"{tmp_path}/train.py",
+        "script.folder": str(tmp_path),
+        "script.args": "--deepspeed_config ds.json --batch {micro_batch}",
+    }
+    trials = [trial_of(0, measured(1.0)), trial_of(1, measured(2.0), **{"batch.micro_size": 4})]
+    trials = [replace(t, settings={**t.settings, **theirs}) for t in trials]
+    folder = StudyFolder(tmp_path / "study")
+    seen = {"framework": None, "config_file": "ds.json", "config_in_code": False}
+    write_json(folder.script, {"facts": seen})
+    text = next_steps(standing(trials), folder, arguments=(), interrupted=False, width=40)
+    typed = "study/best/launch.sh train.py --deepspeed_config study/best/ds_config.json --batch 4"
+    assert f"  in       {tmp_path}\n" in text
+    assert f"  use      {typed}\n" in text, "in one line, however narrow the terminal is"
 
 
 def test_where_the_baseline_won_one_may_look_on(tmp_path):

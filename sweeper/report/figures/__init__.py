@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib
 
+from sweeper.core.files import make_folder
 from sweeper.core.prediction import Prediction
 from sweeper.core.standing import Standing
 from sweeper.report.figure import Figure
@@ -46,7 +47,7 @@ def draw_figures(
     ``importances`` by parameter, ``predictions`` by trial number. What an earlier report drew and
     this one does not is taken away.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     facts = Facts(how=how, importances=importances, predictions=predictions)
     with matplotlib.rc_context(STYLE):
         drawn = tuple(

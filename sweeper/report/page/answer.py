@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from sweeper.core.outcome import kind_of, measurement_of
-from sweeper.core.script import words
+from sweeper.core.folder import StudyFolder
+from sweeper.core.outcome import kind_of
+from sweeper.core.start import start_of
 from sweeper.core.trial import Trial
 from sweeper.report.carried import not_found, not_in_the_json
 from sweeper.report.knobs import shown_value
 from sweeper.report.page.blocks import (
     Block,
+    Bullets,
     Callout,
     Cell,
     Code,
@@ -76,9 +79,7 @@ def _with(facts: StudyFacts, best: Trial) -> Iterator[Block]:
     yield Callout(tone=_TONES[gained(facts.how)], text=say("{}.", capital(verdict(facts.how))))
     yield KeyFacts(facts=tuple(key_facts(facts, best)))
     yield _settings(facts, best)
-    where = " It reads `best/ds_config.json` in the place of its own." if _script(best) else ""
-    yield Paragraph(text=say(f"It was measured on {{}}. To train with it:{where}", ranks(best)))
-    yield Copyable(label="Command to run", text=_command(facts, best), language="sh")
+    yield from _start(facts, best)
     if missing := not_in_the_json(best):
         yield Paragraph(text=marked(missing))
     else:
@@ -116,27 +117,11 @@ def _settings(facts: StudyFacts, best: Trial) -> Table:
     )
 
 
-def _command(facts: StudyFacts, best: Trial) -> str:
-    start = shlex.quote(f"{facts.place}/best/launch.sh")
-    script = _script(best)
-    if script is None:
-        return f"{start} your_script.py"
-    m = measurement_of(best.outcome)
-    assert m is not None
-    micro_size = int(best.settings["batch.micro_size"])
-    filled = {
-        "micro_batch": micro_size,
-        "gradient_accumulation": m.samples_per_step // (micro_size * m.ranks) or 1,
-        "ds_config": f"{facts.place}/best/ds_config.json",
-        "local_rank": 0,
-    }
-    try:
-        arguments = words(str(best.settings.get("script.args") or ""), filled)
-    except (KeyError, ValueError):
-        arguments = []
-    return " ".join([start, *(shlex.quote(word) for word in (script, *arguments))])
-
-
-def _script(best: Trial) -> str | None:
-    path = best.settings.get("script.path")
-    return str(path) if path else None
+def _start(facts: StudyFacts, best: Trial) -> Iterator[Block]:
+    bundle = StudyFolder(Path(facts.place)).bundle
+    start = start_of(best.settings, (facts.script or {}).get("facts", {}), bundle)
+    where = say(", in {}", Code(start.folder)) if start.folder else ""
+    yield Paragraph(text=say("It was measured on {}. To train with it{}:", ranks(best), where))
+    if start.changes:
+        yield Bullets(items=[say("First {}", change) for change in start.changes])
+    yield Copyable(label="Command to run", text=start.command, language="sh")

@@ -37,14 +37,15 @@ def _patch_config(substitution: Substitution, module: ModuleType) -> None:
 
 
 def _patch_plugin(substitution: Substitution, module: ModuleType) -> None:
-    if not substitution.acts:
-        return
     plugin = module.DeepSpeedPlugin
     post_init, set_mixed_precision = plugin.__post_init__, plugin.set_mixed_precision
 
     @functools.wraps(post_init)
     def __post_init__(self: Any) -> None:
+        substitution.shown.see("accelerate", self.hf_ds_config)
         post_init(self)
+        if not substitution.acts:
+            return
         for name, key in _OF_THE_PLUGIN.items():
             fallback = "none" if name.endswith("device") else getattr(self, name)
             setattr(self, name, self.hf_ds_config.get_value(key, fallback))
@@ -55,4 +56,5 @@ def _patch_plugin(substitution: Substitution, module: ModuleType) -> None:
         set_mixed_precision(self, mode if mode in ("bf16", "fp16") else "no")
 
     plugin.__post_init__ = __post_init__
-    plugin.set_mixed_precision = set_candidates
+    if substitution.acts:
+        plugin.set_mixed_precision = set_candidates

@@ -20,14 +20,14 @@ _OF_ARGS = ("deepspeed_config", "deepscale_config")
 def patch_deepspeed(
     substitution: Substitution,
     *,
-    before: Callable[[Any], None],
+    before: Callable[[Any, dict[str, Any]], None],
     taken: Callable[[Any, dict[str, Any]], None],
     failed: Callable[[BaseException], None],
 ) -> None:
     """The first engine takes the candidate's configuration; what more a script makes is its own affair.
 
-    ``before`` is told the model, ``taken`` the engine and the configuration that the script gave,
-    ``failed`` what ``deepspeed.initialize`` raised.
+    ``before`` is told the model and the configuration that DeepSpeed will get, ``taken`` the engine and
+    the configuration that the script gave, ``failed`` what ``deepspeed.initialize`` raised.
     """
     original = deepspeed.initialize
     signature = inspect.signature(original)
@@ -40,13 +40,15 @@ def patch_deepspeed(
         if calls > 1:
             return original(*positional, **named)
         bound = signature.bind(*positional, **named)
-        own = _take_config(bound.arguments)
-        if own is None:
+        given = _take_config(bound.arguments)
+        if given is None:
             return original(*positional, **named)  # DeepSpeed says what is missing
-        before(bound.arguments.get("model"))
+        substitution.shown.see(None, given)
+        own = dict(load_ds_config(given))
         # A function of the parameters makes its optimizer anew, whatever it is.
         client = bound.arguments.get("optimizer") is not None
-        bound.arguments["config"] = substitution(own, client_optimizer=client)
+        config = bound.arguments["config"] = substitution(own, client_optimizer=client)
+        before(bound.arguments.get("model"), config)
         try:
             made = original(*bound.args, **bound.kwargs)
         except BaseException as error:
@@ -60,8 +62,8 @@ def patch_deepspeed(
         _patch_zero_init(substitution)
 
 
-def _take_config(arguments: dict[str, Any]) -> dict[str, Any] | None:
-    """The configuration that is given, as a dictionary, out of wherever it stands."""
+def _take_config(arguments: dict[str, Any]) -> Any:
+    """The configuration, or the path of one, out of wherever it is given; None where there is none."""
     given = [arguments.pop(name, None) for name in _CONFIGS]
     args = arguments.get("args")
     of_args = [getattr(args, name, None) for name in _OF_ARGS]
@@ -70,8 +72,7 @@ def _take_config(arguments: dict[str, Any]) -> dict[str, Any] | None:
         for name in _OF_ARGS:
             if hasattr(args, name):
                 setattr(args, name, None)
-    config = next((value for value in [*given, *of_args] if value is not None), None)
-    return None if config is None else dict(load_ds_config(config))
+    return next((value for value in [*given, *of_args] if value is not None), None)
 
 
 def _patch_zero_init(substitution: Substitution) -> None:
@@ -84,7 +85,7 @@ def _patch_zero_init(substitution: Substitution) -> None:
         bound = signature.bind(self, *positional, **named)
         for name in ("config_dict_or_path", "config"):
             if (config := bound.arguments.get(name)) is not None:
-                bound.arguments[name] = substitution(load_ds_config(config), is_whole=False)
+                bound.arguments[name] = substitution(load_ds_config(config))
         if substitution.spec.ds_config["zero_optimization"]["stage"] != 3:
             bound.arguments["enabled"] = False
         original(*bound.args, **bound.kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from types import ModuleType
 from typing import Any
 
@@ -22,9 +23,12 @@ def patch_lightning(substitution: Substitution) -> None:
 
 def _patch_strategy(substitution: Substitution, module: ModuleType) -> None:
     original = module.DeepSpeedStrategy.__init__
+    signature = inspect.signature(original)
 
     @functools.wraps(original)
     def __init__(self: Any, *positional: Any, **named: Any) -> None:
+        given = signature.bind(self, *positional, **named).arguments
+        substitution.shown.see("lightning", given.get("config"))
         original(self, *positional, **named)
         own = self.config
         config = substitution(own)

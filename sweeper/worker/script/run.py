@@ -34,7 +34,7 @@ from sweeper.worker.script.deepspeed import patch_deepspeed
 from sweeper.worker.script.facts import facts_of_engine, has_dropout, recomputes
 from sweeper.worker.script.lightning import patch_lightning
 from sweeper.worker.script.steps import ScriptSteps
-from sweeper.worker.script.substitution import Substitution
+from sweeper.worker.script.substitution import Substitution, finite
 from sweeper.worker.script.transformers import patch_transformers
 from sweeper.worker.share import bind_cores, check_support, limit_memory
 
@@ -106,8 +106,10 @@ class _Run:
             "local_rank": os.environ.get("LOCAL_RANK", "0"),
         }
 
-    def _before(self, model: Any) -> None:
+    def _before(self, model: Any, config: dict[str, Any]) -> None:
         self._progress.enter("initialize")
+        if self._rank == 0:  # as a person can use it: what a framework leaves open is filled in
+            write_json(self._folder.ds_config, finite(config))
         if self._accelerator.device_name() != "cpu":
             limit_memory(self._spec, self._accelerator)
         self._facts |= {"recomputes": recomputes(model), "has_dropout": has_dropout(model)}
@@ -131,7 +133,7 @@ class _Run:
             )
             self._end(failure(error, phase=self._progress.phase, limited=False))
         self._engine = engine
-        self._facts |= facts_of_engine(engine, own)
+        self._facts |= facts_of_engine(engine, own) | self._substitution.shown.facts
         self._ledger.close("build")
         count_file_pages_from_here()
         self._steps = ScriptSteps(engine, self._spec, self._progress, self._ledger, self._end)
@@ -180,8 +182,6 @@ class _Run:
                     "not take its micro-batch size from outside; pass it on with {micro_batch} in script.args"
                 )
                 result = {"kind": "unsupported", "phase": "end", "reason": reason}
-        if self._rank == 0 and self._substitution.outermost is not None:
-            write_json(self._folder.ds_config, self._substitution.outermost)
         return {**result, "script": self._facts}
 
     def _end(self, result: dict[str, Any]) -> NoReturn:

@@ -9,34 +9,23 @@ from typing import Any
 
 from sweeper.core.script_config import substituted
 from sweeper.core.spec import TrialSpec
+from sweeper.worker.script.shown import Shown
 
 
 class Substitution:
-    """``outermost`` is the first configuration that was made: nearest to the file that the user has.
-
-    What frameworks hand on has their own keys in it. Where the script runs ``as_it_is`` it is the script's.
-    """
+    """Where the script runs ``as_it_is`` its own stays. ``shown`` is where the script has it from."""
 
     def __init__(self, spec: TrialSpec) -> None:
         assert spec.script is not None
         self.acts = not spec.script.as_it_is
         self.spec = spec
-        self.outermost: dict[str, Any] | None = None
+        self.shown = Shown()
 
-    def __call__(
-        self,
-        own: Mapping[str, Any],
-        *,
-        client_optimizer: bool = False,
-        is_whole: bool = True,
-    ) -> dict[str, Any]:
-        """``is_whole``: it is what the engine will train with, as far as the script has made it."""
-        config = copy.deepcopy(dict(own))
+    def __call__(self, own: Mapping[str, Any], *, client_optimizer: bool = False) -> dict[str, Any]:
+        """``client_optimizer``: the script makes its optimizer itself."""
         if self.acts:
-            config = substituted(own, self.spec.ds_config, client_optimizer=client_optimizer)
-        if is_whole and self.outermost is None:
-            self.outermost = finite(config)
-        return config
+            return substituted(own, self.spec.ds_config, client_optimizer=client_optimizer)
+        return copy.deepcopy(dict(own))
 
 
 def finite(config: Mapping[str, Any]) -> dict[str, Any]:

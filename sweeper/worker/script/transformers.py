@@ -12,10 +12,9 @@ from sweeper.worker.script.when_imported import when_imported
 
 
 def patch_transformers(substitution: Substitution) -> None:
-    """Takes effect with the import."""
-    if substitution.acts:
-        then = functools.partial(_patch_arguments, substitution)
-        when_imported("transformers.training_args", then)
+    """Takes effect with the imports."""
+    when_imported("transformers.training_args", functools.partial(_patch_arguments, substitution))
+    when_imported("transformers.hf_argparser", functools.partial(_watch_parser, substitution))
 
 
 def _patch_arguments(substitution: Substitution, module: ModuleType) -> None:
@@ -25,10 +24,26 @@ def _patch_arguments(substitution: Substitution, module: ModuleType) -> None:
 
     @functools.wraps(original)
     def __post_init__(self: Any) -> None:
-        if self.deepspeed or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        with_deepspeed = self.deepspeed or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+        if with_deepspeed:
+            substitution.shown.see("transformers", self.deepspeed)
+        if with_deepspeed and substitution.acts:
             self.per_device_train_batch_size = spec.micro_size
             self.gradient_accumulation_steps = spec.accumulation_steps
             self.bf16, self.fp16 = spec.precision == "bf16", spec.precision == "fp16"
         original(self)
 
     arguments.__post_init__ = __post_init__
+
+
+def _watch_parser(substitution: Substitution, module: ModuleType) -> None:
+    """Then the command line takes what TrainingArguments has."""
+    parser = module.HfArgumentParser
+    original = parser.parse_args_into_dataclasses
+
+    @functools.wraps(original)
+    def parse_args_into_dataclasses(self: Any, *positional: Any, **named: Any) -> Any:
+        substitution.shown.parses_arguments = True
+        return original(self, *positional, **named)
+
+    parser.parse_args_into_dataclasses = parse_args_into_dataclasses
