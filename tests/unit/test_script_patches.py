@@ -1,5 +1,6 @@
 """What stands in for DeepSpeed's and the frameworks' functions while a script runs, with fakes behind it."""
 
+import importlib.util
 import json
 import sys
 import types
@@ -278,6 +279,7 @@ def test_a_module_is_told_of_when_it_is_imported_and_not_before(tmp_path, monkey
     monkeypatch.syspath_prepend(tmp_path)
     seen = []
     when_imported("imported_later", lambda module: seen.append(module.value))
+    assert importlib.util.find_spec("imported_later"), "who only asks whether it is there"
     assert seen == []
     import imported_later
 

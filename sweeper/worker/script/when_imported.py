@@ -21,19 +21,29 @@ def when_imported(name: str, then: Then) -> None:
 
 
 class _Finder(MetaPathFinder):
+    """Stays until the module is made: many only ask whether there is one."""
+
     def __init__(self, name: str, then: Then) -> None:
         self._name, self._then = name, then
+        self._looks = False
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name != self._name:
+        if name != self._name or self._looks:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        self._looks = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._looks = False
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self._then)
+            spec.loader = _Loader(spec.loader, self._made)
         return spec
+
+    def _made(self, module: ModuleType) -> None:
+        sys.meta_path.remove(self)
+        self._then(module)
 
 
 class _Loader(Loader):
