@@ -12,7 +12,7 @@ FILES := --dist loadfile --no-loadscope-reorder
 ALONE := tests/real/test_verify.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-fast test-faults test-differential test-real test-frameworks test-browser golden test-dashboards test-gpu wheelhouse bench docs lint typecheck check clean
+.PHONY: help setup sweep test test-fast test-faults test-differential test-real test-frameworks test-browser golden pictures test-dashboards test-gpu wheelhouse bench docs lint typecheck check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ test-frameworks: $(READY)  ## exports, scripts and architectures through each fr
 
 test-differential: $(READY)  ## our rules against DeepSpeed itself, and every parallel layout
 	$(BIN)/python -m pytest tests/differential tests/real/test_parallel.py
+
+pictures: $(READY)  ## reports as they look, on a desk and a phone, in build/pictures and docs/images
+	$(BIN)/python -m tests.browser.pictures
 
 test-dashboards: $(READY)  ## studies in optuna-dashboard, MLflow, TensorBoard and W&B, which it installs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[dashboards]'

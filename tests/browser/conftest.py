@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sweeper.report.build import build_report
+from tests.browser.studies import STUDIES
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
@@ -60,10 +63,11 @@ class Opened:
 def open_report(chromium):
     contexts = []
 
-    def opened(path: Path, **more) -> Opened:
+    def opened(path: Path, init_script: str = "", **more) -> Opened:
         context = chromium.new_context(**{"viewport": DESKTOP, **more})
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
+        context.add_init_script(init_script)
         found = Opened(page=context.new_page())
         found.page.on("console", lambda said: found.troubles.append(said.text))
         found.page.on("pageerror", lambda error: found.troubles.append(str(error)))
@@ -75,6 +79,20 @@ def open_report(chromium):
     yield opened
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="session")
+def reports(tmp_path_factory):
+    built = {}
+
+    def report(name):
+        if name not in built:
+            folder = STUDIES[name](tmp_path_factory.mktemp(name) / "study")
+            build_report(folder)
+            built[name] = folder
+        return built[name].report_html
+
+    return report
 
 
 @pytest.fixture

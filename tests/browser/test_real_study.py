@@ -40,7 +40,7 @@ def test_the_report_of_a_fresh_study_opens_and_has_the_winners_config_to_copy(st
     assert [folder.report_html.resolve().as_uri()] == opened.requests
     assert len(folder.read_trials()) == len(opened.rows())
     opened.page.get_by_role("button", name="Copy: best/ds_config.json").click()
-    opened.page.get_by_text("Copied").wait_for()
+    opened.page.get_by_role("status").filter(has_text="Copied").wait_for()
     copied = opened.page.evaluate("navigator.clipboard.readText()")
     assert folder.best_ds_config.read_text() == copied
     assert opened.page.get_by_text("95 % interval").first.is_visible()

@@ -1,68 +1,16 @@
 """Reports as a reader meets them: opened from disk in a browser."""
 
 import re
-from dataclasses import replace
 
 import pytest
 
-from sweeper.core.outcome import Crashed, OutOfMemory
-from sweeper.report.build import build_report
 from tests.browser.conftest import PHONE
-from tests.recorded import SPACE, at, crowd, recorded, small, small_rounds
-from tests.support import measured, trial_of
+from tests.browser.studies import EVIL, STUDIES
 
-EVIL = """</script><script>alert(1)</script><img src=x onerror=alert(2)>"'`&<b>\u2028|[x](javascript:3)"""
-
-
-def failed():
-    crash = Crashed(reason="rank 0 died", evidence="Traceback\nRuntimeError: no", exit_code=1)
-    oom = OutOfMemory(memory="host", phase="build", reason="needs 9 GiB")
-    return [at(0, crash), at(1, oom, **{"zero.stage": 1}), at(2, crash, **{"zero.stage": 2})]
-
-
-def hostile():
-    """Everything that a user names, as a user should not."""
-    crash = Crashed(reason=EVIL, evidence=EVIL, exit_code=1)
-    trials = [
-        trial_of(0, measured(100.0), **{"model.name": EVIL}),
-        trial_of(1, measured(200.0), **{"model.name": EVIL, "zero.stage": 1}),
-        trial_of(2, crash, **{"model.name": EVIL, "zero.stage": 2}),
-    ]
-    odd = {
-        "point": {EVIL: EVIL},
-        "overrides": (EVIL,),
-        "notes": (EVIL,),
-        "environment": {EVIL: EVIL},
-    }
-    return [replace(trial, **odd) for trial in trials]
-
-
-STUDIES = {
-    "small": lambda path: recorded(
-        path, small(), rounds=small_rounds(), finalists=(2, 1), study_name="small", space=SPACE
-    ),
-    "failed": lambda path: recorded(path, failed(), study_name="failed", space=SPACE),
-    "single": lambda path: recorded(path, [at(0, measured(100.0))], study_name="one", space=SPACE),
-    "grid": lambda path: recorded(path, [replace(t, point={}) for t in small()]),
-    "crowd": lambda path: recorded(path, crowd(1000), study_name="crowd", space=SPACE),
-    "hostile": lambda path: recorded(
-        path, hostile(), study_name=EVIL, space={EVIL: [EVIL, "x"]}, stop_reason=EVIL
-    ),
-}
-
-
-@pytest.fixture(scope="session")
-def reports(tmp_path_factory):
-    built = {}
-
-    def report(name):
-        if name not in built:
-            folder = STUDIES[name](tmp_path_factory.mktemp(name) / "study")
-            build_report(folder)
-            built[name] = folder
-        return built[name].report_html
-
-    return report
+_NOT_ALLOWED = """
+navigator.clipboard.writeText = () => Promise.reject(new Error("not allowed"));
+document.execCommand = () => false;
+"""
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -82,7 +30,7 @@ def test_a_page_fits_a_phone_and_only_tables_and_pictures_scroll(name, reports, 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["small", "failed", "single", "hostile"])
+@pytest.mark.parametrize("name", ["full", "failed", "single", "hostile"])
 def test_axe_finds_nothing_to_complain_of(name, scheme, reports, open_report, axe):
     opened = open_report(reports(name), color_scheme=scheme, bypass_csp=True)
     opened.page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
@@ -165,23 +113,23 @@ def test_a_trial_that_is_pointed_at_or_kept_is_marked_everywhere(reports, open_r
     page = opened.page
     page.locator("tr[data-trial='4']").hover()
     assert page.locator(".details").inner_text().startswith("Trial 4, 155 ± ")
-    assert 3 == page.locator(".halo").count()  # it, the winner and the baseline
-    assert 3 == page.locator(".parallel .marked").count()
+    assert 3 == page.locator(".scatter .ring").count()  # it, the winner and the baseline
+    assert 3 == page.locator(".over .line:not(.casing)").count()
     page.mouse.move(5, 5)
-    assert 2 == page.locator(".halo").count()
+    assert 2 == page.locator(".scatter .ring").count()
     keep = page.locator("tr[data-trial='4'] button.keep")
     keep.focus()
     page.keyboard.press("Enter")
     assert "true" == keep.get_attribute("aria-pressed")
     page.mouse.move(5, 5)
-    assert 3 == page.locator(".halo").count()
+    assert 3 == page.locator(".scatter .ring").count()
 
 
 def test_a_click_on_a_point_keeps_the_trial_in_the_table(reports, open_report):
     opened = open_report(reports("small"))
     page = opened.page
-    page.locator(".dot").nth(1).scroll_into_view_if_needed()
-    box = page.locator(".dot").nth(1).bounding_box()
+    page.locator(".scatter .dot").nth(1).scroll_into_view_if_needed()
+    box = page.locator(".scatter .dot").nth(1).bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     assert "1" == page.locator("tr.kept").get_attribute("data-trial")
 
@@ -191,9 +139,32 @@ def test_the_winners_config_is_copied_as_it_is(scheme, reports, open_report):
     opened = open_report(reports("small"), color_scheme=scheme)
     page = opened.page
     page.get_by_role("button", name="Copy: best/ds_config.json").click()
-    page.get_by_text("Copied").wait_for()
+    page.get_by_role("status").filter(has_text="Copied").wait_for()  # read aloud
     copied = page.evaluate("navigator.clipboard.readText()")
     assert (reports("small").parent / "best" / "ds_config.json").read_text() == copied
+
+
+def test_what_may_not_be_copied_is_left_selected_and_said(reports, open_report):
+    opened = open_report(reports("small"), init_script=_NOT_ALLOWED)
+    page = opened.page
+    button = page.get_by_role("button", name="Copy: best/ds_config.json")
+    button.click()
+    page.get_by_role("status").filter(has_text="press Ctrl+C").wait_for()
+    assert "Press Ctrl+C" == button.inner_text()
+    config = (reports("small").parent / "best" / "ds_config.json").read_text()
+    assert config.strip() == page.evaluate("getSelection().toString()").strip()
+    page.keyboard.press("Control+C")
+    assert config.strip() == page.evaluate("navigator.clipboard.readText()").strip()
+
+
+def test_an_old_browser_copies_by_selection(reports, open_report):
+    opened = open_report(reports("small"), init_script="navigator.clipboard.writeText = undefined")
+    page = opened.page
+    page.get_by_role("button", name="Copy: best/ds_config.json").click()
+    page.get_by_role("status").filter(has_text="Copied").wait_for()
+    config = (reports("small").parent / "best" / "ds_config.json").read_text()
+    assert config == page.evaluate("navigator.clipboard.readText()")
+    assert "" == page.evaluate("getSelection().toString()")
 
 
 def test_every_link_leads_into_the_page_or_to_a_file_of_the_study(reports, open_report):

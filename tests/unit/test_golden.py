@@ -8,7 +8,7 @@ import pytest
 
 from sweeper.core.folder import StudyFolder
 from sweeper.report.build import build_report
-from tests.recorded import SPACE, recorded, small, small_rounds
+from tests.recorded import full_study, recorded, small, small_study
 from tests.support import ROOT
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -18,17 +18,16 @@ def of_a_real_study(path):
     shutil.copytree(GOLDEN / "gpt2-nano", path)
 
 
-def with_failures(path):
-    recorded(
-        path, small(), rounds=small_rounds(), finalists=(2, 1), study_name="small", space=SPACE
-    )
-
-
 def of_a_grid(path):
     recorded(path, small()[:3])
 
 
-STUDIES = {"gpt2-nano": of_a_real_study, "small": with_failures, "grid": of_a_grid}
+STUDIES = {
+    "gpt2-nano": of_a_real_study,
+    "full": full_study,
+    "small": small_study,
+    "grid": of_a_grid,
+}
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -3,16 +3,14 @@
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from sweeper.core.files import write_json
 from sweeper.core.objective import Objective
 from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, Stopped, measurement_of
-from sweeper.core.quantities import format_bytes, format_rate
+from sweeper.core.quantities import format_bytes
 from sweeper.core.standing import standing
 from sweeper.report.alternatives import alternatives
 from sweeper.report.build import build_report
@@ -35,17 +33,11 @@ from sweeper.report.page.blocks import (
 from sweeper.report.page.facts import StudyFacts
 from sweeper.report.page.not_chosen import not_chosen
 from sweeper.report.page.pictures import explorer_data
-from tests.recorded import SPACE, at, crowd, recorded, small, small_rounds
+from tests.recorded import SPACE, at, crowd, recorded, small, small_study
 from tests.support import ROOT, measured, trial_of
 
 GIB = 2**30
 EVIL = "</script><b onload=x>|[a](javascript:1)`*_\u2028'\""
-
-
-def small_study(path):
-    return recorded(
-        path, small(), rounds=small_rounds(), finalists=(2, 1), study_name="small", space=SPACE
-    )
 
 
 @pytest.fixture(scope="module")
@@ -356,68 +348,6 @@ def test_the_six_questions_are_answered_by_the_report_alone(folder):
         "4 trials of 9 gave no number.",  # what failed
     ):
         assert answer in text
-
-
-class Cells(HTMLParser):
-    """The words of each cell of the table of all trials, by trial number."""
-
-    def __init__(self):
-        super().__init__()
-        self.rows, self._inside, self._row, self._cell = {}, False, [], None
-
-    def handle_starttag(self, tag, attributes):
-        if ("id", "everything") in attributes:
-            self._inside = True
-        if tag == "tr":
-            self._row = []
-        if tag == "td":
-            self._cell = ""
-
-    def handle_data(self, data):
-        if self._cell is not None:
-            self._cell += data
-
-    def handle_endtag(self, tag):
-        if tag == "td":
-            self._row.append(self._cell)
-            self._cell = None
-        if tag == "tr" and self._inside and self._row:
-            self.rows[int(self._row[1].split()[0])] = self._row
-
-
-def test_html_markdown_and_csv_have_the_same_numbers(tmp_path):
-    folder = recorded(tmp_path / "s", crowd(40), study_name="crowd", space=SPACE)
-    build_report(folder)
-    cells = Cells()
-    html = folder.report_html.read_text()
-    cells.feed(html)
-    embedded = json.loads(re.search(r'id="explorer-data">(.*?)</script>', html, re.S)[1])
-    points = {t["trial"]: t for t in embedded["trials"]}
-    lines = re.findall(r"^\| \d* \| \[(\d+)\].*$", folder.report.read_text(), re.M)
-    rows = {
-        int(re.search(r"\[(\d+)\]", line)[1]): [c.strip() for c in line.split("|")[1:-1]]
-        for line in folder.report.read_text().splitlines()
-        if re.match(r"\| \d* ?\| \[", line)
-    }
-    table = pd.read_csv(folder.trials_csv).set_index("trial")
-    assert set(table.index) == set(rows) == set(cells.rows) == set(points)
-    assert len(lines) >= 30
-    for number, line in table.iterrows():
-        known = not pd.isna(line.tokens_per_second_median)
-        rate = format_rate(line.tokens_per_second_median) if known else ""
-        peak = format_bytes(line.peak_host_resident_bytes) if known else ""
-        for row in (rows[number], cells.rows[number]):
-            assert (rate, peak) == (re.split(r" ± | \(", row[3])[0], row[6])
-            assert str(line["batch.micro_size"]) == row[11]
-        if known:
-            assert (
-                pytest.approx(line.tokens_per_second_median, rel=1e-12)
-                == points[number]["tokens_per_second"]
-            )
-            assert (rows[number][3], peak) == (points[number]["rate"], points[number]["peak"])
-            assert line.peak_host_resident_bytes == points[number]["peak_bytes"]
-        else:
-            assert points[number]["tokens_per_second"] is None
 
 
 def test_the_same_study_gives_the_same_bytes(folder):

@@ -90,22 +90,16 @@ function explore(root, data) {
   }
 
   function mark() {
-    const marked = new Map([...kept].map((trial) => [trial, String(trial.trial)]));
-    if (pointed) marked.set(pointed, String(pointed.trial));
-    for (const view of pictures) view.mark(withNames(marked));
-    table.mark(marked, kept);
+    const chosen = new Set(pointed ? [...kept, pointed] : kept);
+    const marked = new Map([...chosen].map((trial) => [trial, ["chosen"]]));
+    for (const role of ["baseline", "winner"]) {
+      const trial = data.byNumber.get(data[role]); // marked whatever is chosen
+      if (trial) marked.set(trial, [...(marked.get(trial) ?? []), role]);
+    }
+    for (const view of pictures) view.mark(marked);
+    table.mark(chosen, kept);
     const last = pointed ?? [...kept].at(-1);
     details.textContent = last ? inWords(last, data) : "";
-  }
-
-  // The winner and the baseline always carry their names.
-  function withNames(marked) {
-    const named = new Map(marked);
-    for (const [number, word] of [[data.baseline, "baseline"], [data.winner, "winner"]]) {
-      const trial = data.byNumber.get(number);
-      if (trial) named.set(trial, word);
-    }
-    return named;
   }
 
   function legend() {
@@ -126,6 +120,7 @@ function explore(root, data) {
     mark();
   }
 
+  status.after(keyTo(data));
   root.querySelector(".scatter").after(element("ul", { class: "legend", "aria-label": "Colours" }));
   root.hidden = false;
   root.nextElementSibling.remove(); // what is said to those without scripts

@@ -7,8 +7,8 @@ function parallel(place, data, act) {
     { ...memory, numeric: true },
     { ...rate, numeric: true },
   ];
-  const margin = { left: 70, right: 70, top: 40, bottom: 14 };
-  const height = 340;
+  const margin = { left: 70, right: 80, top: 58, bottom: 14 };
+  const height = 360;
   let frame, lines, over, brush, xs, ys;
 
   const bottom = height - margin.bottom;
@@ -49,10 +49,9 @@ function parallel(place, data, act) {
 
   function axisParts(axis, n) {
     const x = xs[n];
-    const short = axis.name.length > 18 ? `${axis.name.slice(0, 17)}…` : axis.name;
     const parts = [
       drawn("line", { class: "rule", x1: x, x2: x, y1: margin.top, y2: bottom }),
-      drawn("text", { class: "axis", x, y: n % 2 ? 12 : 28, "text-anchor": "middle" }, short, drawn("title", {}, axis.name)),
+      drawn("text", { class: "axis", x, y: n % 2 ? 20 : 40, "text-anchor": "middle" }, axis.name, drawn("title", {}, axis.name)),
     ];
     if (axis.numeric) {
       const [low, high] = axis.range;
@@ -67,8 +66,7 @@ function parallel(place, data, act) {
       const every = Math.ceil(axis.values.length / 16);
       axis.values.forEach((value, index) => {
         if (index % every) return;
-        const long = value.length > 16 ? `${value.slice(0, 15)}…` : value;
-        const text = drawn("text", { class: "choice pick", x: x + 6, y: between((index + 0.5) / axis.values.length) + 4 }, long, drawn("title", {}, `${axis.name}=${value}`));
+        const text = drawn("text", { class: "choice pick", x: x + 6, y: between((index + 0.5) / axis.values.length) + 4 }, value, drawn("title", {}, `${axis.name}=${value}`));
         text.addEventListener("click", (event) => {
           event.stopPropagation();
           act.choose(axis.id, value);
@@ -107,7 +105,7 @@ function parallel(place, data, act) {
     xs = axes.map((_, n) => margin.left + (n * (width - margin.left - margin.right)) / Math.max(axes.length - 1, 1));
     ys = axes.map(heights);
     const color = colorOf(act.colorBy());
-    lines = data.trials.map((trial) => drawn("path", { class: rate.of(trial) === null ? "line failed" : "line", d: pathOf(trial), stroke: color(trial) }));
+    lines = data.trials.map((trial) => drawn("path", { class: `line ${kindOf(trial)}`, d: pathOf(trial), stroke: color(trial) }));
     over = drawn("g", { class: "over" });
     brush = drawn("g", {});
     frame = drawn(
@@ -119,6 +117,12 @@ function parallel(place, data, act) {
     frame.addEventListener("pointerleave", () => act.point(null));
     frame.addEventListener("click", (event) => act.keep(nearest(event)));
     place.replaceChildren(frame);
+    // Names stand in two rows, so each has the room of two axes, and what the frame's edges leave of it.
+    const apart = (width - margin.left - margin.right) / Math.max(axes.length - 1, 1);
+    frame.querySelectorAll("text.axis").forEach((text, n) => fit(text, 2 * Math.min(apart, xs[n], width - xs[n]) - 12));
+    for (const text of frame.querySelectorAll("text.choice")) {
+      fit(text, (+text.getAttribute("x") > xs.at(-1) ? margin.right : apart) - 12);
+    }
   }
 
   function nearest(event) {
@@ -153,8 +157,7 @@ function parallel(place, data, act) {
       });
     },
     mark(marked) {
-      const line = ([trial, word]) => drawn("path", { class: `line marked ${word === "baseline" ? "baseline" : ""}`, d: pathOf(trial) });
-      over.replaceChildren(...[...marked].map(line));
+      over.replaceChildren(...[...marked].flatMap(([trial, roles]) => linesOf(roles, pathOf(trial))));
     },
   };
 }

@@ -48,7 +48,7 @@ function scatter(place, data, act) {
     }
     if (limit !== null) {
       const inside = limit <= scale.high;
-      const words = `memory limit ${shown(limit)} ${data.memory.unit}${inside ? "" : " →"}`;
+      const words = `memory limit ${data.limit}${inside ? "" : " →"}`;
       const at = inside ? scale.x(limit) : width - margin.right;
       if (inside) parts.push(drawn("line", { class: "limit", x1: at, x2: at, y1: margin.top, y2: scale.y(0) }));
       parts.push(drawn("text", { class: "limit", x: at - 4, y: margin.top - 8, "text-anchor": "end" }, words));
@@ -56,18 +56,18 @@ function scatter(place, data, act) {
     return parts;
   }
 
+  function nameOf(trial, roles) {
+    const words = roles.filter((role) => role !== "chosen");
+    return words.length ? words.join(", ") : String(trial.trial);
+  }
+
   function draw() {
     const width = Math.max(place.clientWidth, 280);
     const height = Math.min(400, Math.max(280, width * 0.55));
     scale = scales(width, height);
     const color = colorOf(act.colorBy());
-    dots = points.map((trial) =>
-      drawn("circle", {
-        class: trial.outcome === "measured" ? "dot" : "dot early",
-        cx: scale.x(memory.of(trial)), cy: scale.y(rate.of(trial)),
-        r: points.length > 200 ? 3.5 : 5, stroke: color(trial), fill: color(trial),
-      }),
-    );
+    const size = points.length > 200 ? 3.5 : 5;
+    dots = points.map((trial) => pointOf(trial, scale.x(memory.of(trial)), scale.y(rate.of(trial)), size, color(trial)));
     over = drawn("g", { class: "over" });
     frame = drawn(
       "svg",
@@ -98,13 +98,13 @@ function scatter(place, data, act) {
     filter: () => points.forEach((trial, n) => dots[n].classList.toggle("out", !act.isIn(trial))),
     mark(marked) {
       over.replaceChildren();
-      for (const [trial, word] of marked) {
+      for (const [trial, roles] of marked) {
         if (trial.tokens_per_second === null) continue;
         const [x, y] = [scale.x(memory.of(trial)), scale.y(rate.of(trial))];
         const flip = x > place.clientWidth - 110;
         over.append(
-          drawn("circle", { class: "halo", cx: x, cy: y, r: 9 }),
-          drawn("text", { class: "name", x: x + (flip ? -12 : 12), y: y + 4, "text-anchor": flip ? "end" : "start" }, word),
+          ...ringsOf(roles, x, y),
+          drawn("text", { class: "name", x: x + (flip ? -15 : 15), y: y + 4, "text-anchor": flip ? "end" : "start" }, nameOf(trial, roles)),
         );
       }
     },

@@ -5,23 +5,29 @@ function trialTable(place, data, act) {
     { id: "trial", name: "trial", of: (t) => t.trial, number: true },
     { id: "outcome", name: "outcome", of: (t) => t.outcome },
     { ...data.numbers[0], number: true },
-    { ...data.numbers[1], number: true },
+    { ...data.numbers[1], name: "peak memory", number: true },
     ...data.options.map((o) => ({ ...o, order: o.numeric ? undefined : new Map(o.values.map((v, n) => [v, n])) })),
   ];
   const head = element("tr");
   const body = place.querySelector("tbody");
   const rows = new Map();
   let sorted = { id: "rate", down: true };
-  let marked = new Map();
+  let marked = new Set();
+
+  function classOf(column) {
+    return `${column.number ? "number" : ""} ${column.id === "trial" ? "key" : ""}`.trim();
+  }
 
   function header(column) {
-    const button = element("button", { type: "button" }, column.name, element("span", { "aria-hidden": "true" }));
+    // A long name goes on in a new line behind its dots and strokes.
+    const words = column.name.split(/(?<=[._])/).flatMap((part, n) => (n ? [element("wbr"), part] : [part]));
+    const button = element("button", { type: "button" }, ...words, element("span", { "aria-hidden": "true" }));
     button.addEventListener("click", () => {
       const same = sorted.id === column.id;
       sorted = { id: column.id, down: same ? !sorted.down : column.id === "rate" };
       sort();
     });
-    return element("th", { scope: "col", "data-column": column.id, class: column.number ? "number" : "" }, button);
+    return element("th", { scope: "col", "data-column": column.id, class: classOf(column) }, button);
   }
 
   function row(trial) {
@@ -30,9 +36,11 @@ function trialTable(place, data, act) {
     links.setAttribute("aria-label", `files of trial ${trial.trial}`);
     const cells = columns.map((column, n) => {
       const value = column.of(trial);
+      if (column.text) return element("td", { class: classOf(column) }, column.text(trial));
       const text = typeof value === "number" && column.id !== "trial" ? shown(value) : String(value ?? "");
-      return element("td", column.number ? { class: "number" } : {}, n ? text : keep);
+      return element("td", { class: classOf(column) }, n ? text : keep);
     });
+    if (trial.differs) cells[1].append(", trains differently");
     if (trial.trial === data.baseline) cells[0].append(" baseline");
     if (trial.trial === data.winner) cells[0].append(" winner");
     const made = element("tr", { "data-trial": trial.trial }, ...cells, element("td", {}, links));
@@ -73,11 +81,11 @@ function trialTable(place, data, act) {
     },
     filter: () => data.trials.forEach((trial) => (rows.get(trial).hidden = !act.isIn(trial))),
     mark(now, kept) {
-      for (const trial of marked.keys()) {
+      for (const trial of marked) {
         rows.get(trial).classList.remove("pointed", "kept");
         rows.get(trial).querySelector("button").setAttribute("aria-pressed", "false");
       }
-      for (const trial of now.keys()) rows.get(trial).classList.add("pointed");
+      for (const trial of now) rows.get(trial).classList.add("pointed");
       for (const trial of kept) {
         rows.get(trial).classList.add("kept");
         rows.get(trial).querySelector("button").setAttribute("aria-pressed", "true");

@@ -9,11 +9,12 @@ function readTrials(source) {
   const gib = Math.max(...peaks) >= 2 ** 30;
   const memory = { divisor: gib ? 2 ** 30 : 2 ** 20, unit: gib ? "GiB" : "MiB" };
   const numbers = [
-    { id: "rate", name: "tokens/s", of: (trial) => trial.tokens_per_second },
+    { id: "rate", name: "tokens/s", of: (trial) => trial.tokens_per_second, text: (trial) => trial.rate },
     {
       id: "memory",
       name: `peak memory (${memory.unit})`,
       of: (trial) => (trial.peak_bytes === null ? null : trial.peak_bytes / memory.divisor),
+      text: (trial) => trial.peak ?? "",
     },
   ];
   const options = data.options.map((option, index) => {
@@ -36,13 +37,13 @@ function shown(value) {
 }
 
 function inWords(trial, data) {
-  const [rate, memory] = data.numbers.map((number) => shown(number.of(trial)));
+  const [rate, memory] = data.numbers.map((number) => number.text(trial));
   const said = [`Trial ${trial.trial}`];
   if (trial.trial === data.winner) said[0] += " (the winner)";
   if (trial.trial === data.baseline) said[0] += " (the baseline)";
-  if (rate) said.push(`${rate} ± ${shown(trial.tokens_per_second_mad)} tokens/s`, `${memory} ${data.memory.unit}`);
+  if (rate) said.push(`${rate} tokens/s`, memory);
   if (trial.outcome !== "measured") said.push(`${trial.outcome}${trial.reason ? `: ${trial.reason}` : ""}`);
-  if (trial.trains_differently) said.push("trains differently");
+  if (trial.differs) said.push("trains differently");
   data.options.forEach((option, index) => {
     if (trial.values[index] !== null) said.push(`${option.name}=${trial.values[index]}`);
   });
@@ -80,6 +81,21 @@ function filled(made, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.append(...children);
   return made;
+}
+
+// Cuts a text that is wider than its room; the whole of it shows when pointed at.
+function fit(text, room) {
+  const whole = text.firstChild;
+  const full = whole.data;
+  if (text.getComputedTextLength() <= room) return;
+  let [least, most] = [0, full.length];
+  while (least < most) {
+    const middle = Math.ceil((least + most) / 2);
+    whole.data = `${full.slice(0, middle)}…`;
+    if (text.getComputedTextLength() <= room) least = middle;
+    else most = middle - 1;
+  }
+  whole.data = `${full.slice(0, least)}…`;
 }
 
 // Round numbers that divide a range into about `count` parts.

@@ -17,6 +17,7 @@ from sweeper.core.quantities import format_bytes, format_rate
 from sweeper.core.trial import Trial
 from sweeper.report.figures.frame import (
     BLUE,
+    HALF_INCHES,
     INK,
     MAX_VECTOR_MARKS,
     RED,
@@ -45,19 +46,19 @@ def picture(facts: Facts) -> Picture | None:
     if len(history) < 2 or history[-1].best is None:
         return None
     objective = facts.how.objective
-    canvas = Canvas(figsize=(7.0, 3.6))
-    by_number, by_time = canvas.subplots(1, 2, sharey=True)
+    canvas = Canvas(figsize=(HALF_INCHES, 4.8))
+    by_number, by_time = canvas.subplots(2, 1, sharey=True)
     elapsed = [*accumulate(entry.trial.wall_seconds for entry in history)]
     unit_seconds, unit = _time_unit(elapsed[-1])
     _draw(by_number, history, [float(entry.trial.number) for entry in history])
     _draw(by_time, history, [seconds / unit_seconds for seconds in elapsed])
     by_number.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     by_number.set_xlabel("trial")
-    by_number.set_ylabel(_label(objective))
-    by_number.yaxis.set_major_formatter(THOUSANDS)
     by_time.set_xlabel(f"time in trials ({unit})")
     for axes in (by_number, by_time):
         axes.set_ylim(bottom=0)
+        axes.set_ylabel(_label(objective))
+        axes.yaxis.set_major_formatter(THOUSANDS)
     by_time.set_xlim(left=0)
     present = {entry.how for entry in history}
     (line,) = by_number.plot([], [], color=INK, label="best so far")

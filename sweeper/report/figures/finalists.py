@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from sweeper.core.finalists import FinalistsResult
 from sweeper.core.quantities import format_rate
 from sweeper.core.rounds import measurements, throughput_ratio
-from sweeper.report.figures.frame import BLUE, INK, MUTED, THOUSANDS, Facts, Picture
+from sweeper.report.figures.frame import BLUE, HALF_INCHES, INK, MUTED, THOUSANDS, Facts, Picture
 from sweeper.report.figures.legend import legend_above, mark
 
 
@@ -22,19 +22,21 @@ def picture(facts: Facts) -> Picture | None:
     if result is None or not ranked:
         return None
     reference = result.baseline if result.baseline in ranked else result.winner
-    canvas = Canvas(figsize=(7.0, 1.3 + 0.42 * len(ranked)))
-    rates, ratios = canvas.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    # The gain first; one above the other, so that both are seen on a phone.
+    heights = (0.2 + 0.25 * len(ranked), 0.2 + 0.42 * len(ranked))
+    canvas = Canvas(figsize=(HALF_INCHES, 1.5 + sum(heights)))
+    ratios, rates = canvas.subplots(2, 1, height_ratios=heights)
     for place, number in enumerate(reversed(ranked)):
         _rounds(rates, result, number, place)
         _ratio(ratios, result, number, reference, place)
-    rates.set_yticks(range(len(ranked)), [_name(n, result) for n in reversed(ranked)])
-    rates.set_ylim(-0.6, len(ranked) - 0.4)
     rates.xaxis.set_major_formatter(THOUSANDS)
     rates.set_xlabel("tokens/s")
     ratios.axvline(1, color=INK, linewidth=1)
     who = "baseline" if reference == result.baseline else f"trial {reference}"
     ratios.set_xlabel(f"times the {who} (95 % interval)")
     for axes in (rates, ratios):
+        axes.set_yticks(range(len(ranked)), [_name(n, result) for n in reversed(ranked)])
+        axes.set_ylim(-0.6, len(ranked) - 0.4)
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
         axes.grid(visible=False, axis="y")

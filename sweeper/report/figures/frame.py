@@ -34,6 +34,8 @@ INK_IN_THE_DARK = "#d7dde4"
 MUTED = "#7d8590"  # as far from white as from a dark page
 # Okabe and Ito's palette: told apart with any colour vision. Its blue is lighter here, for dark pages.
 BLUE, ORANGE, GREEN, RED = "#1B7FC4", "#E69F00", "#009E73", "#D55E00"
+# As wide as a page's text; and as can be read on a phone, two side by side on a desk.
+PAGE_INCHES, HALF_INCHES = 7.0, 4.8
 # More marks than this in one picture are drawn as pixels, in an SVG too.
 MAX_VECTOR_MARKS = 400
 _PIXELS_IN_SVG = 120  # of an inch: half of what they would weigh in the PNG
@@ -101,8 +103,8 @@ class Facts:
         return difference is not None and difference.trains_differently
 
 
-def axes_of(width: float = 7.0, height: float = 4.0) -> tuple[Canvas, Axes]:
-    """In inches: a page's width between margins."""
+def axes_of(width: float = PAGE_INCHES, height: float = 4.0) -> tuple[Canvas, Axes]:
+    """In inches."""
     canvas = Canvas(figsize=(width, height))
     return canvas, canvas.add_subplot()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.report.figures.frame import BLUE, MUTED, Facts, Picture, axes_of
+from sweeper.report.figures.frame import BLUE, HALF_INCHES, MUTED, Facts, Picture, axes_of
 
 _MOST = 12
 
@@ -15,7 +15,7 @@ def picture(facts: Facts) -> Picture | None:
     shown = ranked[:_MOST]
     rest = ranked[_MOST:]
     bars = [*shown, *([(f"{len(rest)} others", sum(v for _, v in rest))] if rest else [])]
-    canvas, axes = axes_of(height=0.9 + 0.26 * len(bars))
+    canvas, axes = axes_of(HALF_INCHES, height=0.9 + 0.26 * len(bars))
     names, values = zip(*reversed(bars), strict=True)
     colors = [MUTED if rest and name == bars[-1][0] else BLUE for name in names]
     drawn = axes.barh(range(len(bars)), values, color=colors, height=0.65)
@@ -25,7 +25,7 @@ def picture(facts: Facts) -> Picture | None:
     axes.bar_label(drawn, fmt=lambda value: f"{value:.0%}", padding=3, fontsize=8)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlim(0, max(1e-9, 1.12 * max(values)))
-    axes.set_xlabel("share of the variance of tokens/s (PED-ANOVA)")
+    axes.set_xlabel("share of the variance of tokens/s\n(PED-ANOVA)")
     told = ", ".join(f"{name} {value:.0%}" for name, value in ranked[:5])
     return Picture(
         name="importances",

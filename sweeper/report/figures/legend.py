@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
 from sweeper.core.trial import Trial
-from sweeper.report.figures.frame import BLUE, GREEN, INK, MUTED, ORANGE, RED
+from sweeper.report.figures.frame import BLUE, GREEN, INK, MUTED, ORANGE, PAGE_INCHES, RED
 
 Offload: TypeAlias = tuple[str, str]
 
@@ -74,7 +74,7 @@ def offload_marks(offloads: Iterable[Offload]) -> list[Line2D]:
     return [mark(offload_name(o), marker=offload_marker(o, ordered)) for o in ordered]
 
 
-# So many letters, and a mark with its gap for each entry, go into one row.
+# So many letters, and a mark with its gap for each entry, go into one row of a page's width.
 _LETTERS_A_ROW = 104
 _LETTERS_OF_A_MARK = 6
 STOPPED = mark("stopped early: an estimate", fillstyle="none")
@@ -86,7 +86,8 @@ def legend_above(canvas: Canvas, rows: Sequence[Sequence[Artist]]) -> None:
 
     matplotlib fills a legend column by column: short rows are filled up with nothing.
     """
-    rows = _broken([row for row in rows if row])
+    letters = int(_LETTERS_A_ROW * canvas.get_figwidth() / PAGE_INCHES)
+    rows = _broken([row for row in rows if row], letters)
     columns = max(map(len, rows), default=0)
     if columns:
         blank = Line2D([], [], linestyle="none", label=" ")
@@ -100,13 +101,13 @@ def legend_above(canvas: Canvas, rows: Sequence[Sequence[Artist]]) -> None:
         )
 
 
-def _broken(rows: Sequence[Sequence[Artist]]) -> list[list[Artist]]:
+def _broken(rows: Sequence[Sequence[Artist]], letters: int) -> list[list[Artist]]:
     """Into as few rows as are not wider than the picture, all in the same columns."""
     broken: list[list[Artist]] = []
     for columns in range(max(map(len, rows), default=0), 0, -1):
         broken = [list(row[i : i + columns]) for row in rows for i in range(0, len(row), columns)]
         widths = [max(_letters(row[i]) for row in broken if i < len(row)) for i in range(columns)]
-        if sum(widths) <= _LETTERS_A_ROW:
+        if sum(widths) <= letters:
             break
     return broken
 

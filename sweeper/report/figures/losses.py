@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from sweeper.core.measurement import Measurement
-from sweeper.report.figures.frame import BLUE, INK, MUTED, RED, Facts, Picture
+from sweeper.report.figures.frame import BLUE, HALF_INCHES, INK, MUTED, RED, Facts, Picture
 from sweeper.report.figures.legend import legend_above
 
 # More trials than this that train alike are drawn as the band that they fill.
@@ -35,7 +35,7 @@ def picture(facts: Facts) -> Picture | None:
                 differing[trial.number] = m.losses
             else:
                 alike.append(m.losses)
-    canvas = Canvas(figsize=(7.0, 4.6 if alike or differing else 3.2))
+    canvas = Canvas(figsize=(HALF_INCHES, 4.8 if alike or differing else 3.2))
     panels = canvas.subplots(2, 1, sharex=True) if alike or differing else [canvas.subplots()]
     _losses(panels[0], first.losses, alike, differing)
     panels[0].set_ylabel("loss")

@@ -11,6 +11,7 @@ from sweeper.core.quantities import format_bytes
 from sweeper.core.trial import Trial
 from sweeper.report.figures.frame import (
     BLUE,
+    HALF_INCHES,
     INK,
     MAX_VECTOR_MARKS,
     MUTED,
@@ -47,7 +48,7 @@ def picture(facts: Facts) -> Picture | None:
     low, high = min(values) / size, max(values) / size
     margin = max(0.05 * (high - low), 0.125 * high - (high - low) / 2)  # the band is to be seen
     span = (max(low - margin, 0.0), high + margin)
-    canvas, axes = axes_of(width=5.0, height=4.6)
+    canvas, axes = axes_of(HALF_INCHES, height=4.6)
     (line,) = axes.plot(span, span, color=INK, linewidth=1, label="as predicted", zorder=2)
     band = axes.fill_between(
         span,

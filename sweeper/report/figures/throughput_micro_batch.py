@@ -13,7 +13,13 @@ from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Stopped
 from sweeper.core.quantities import format_rate
 from sweeper.core.trial import Trial
-from sweeper.report.figures.frame import MAX_VECTOR_MARKS, Facts, Picture, rates_from_zero
+from sweeper.report.figures.frame import (
+    HALF_INCHES,
+    MAX_VECTOR_MARKS,
+    Facts,
+    Picture,
+    rates_from_zero,
+)
 from sweeper.report.figures.legend import (
     STOPPED,
     Offload,
@@ -28,7 +34,7 @@ from sweeper.report.figures.legend import (
 
 _Measured: TypeAlias = Sequence[tuple[Trial, Measurement]]
 
-_PANELS_A_ROW = 3
+_PANELS_A_ROW = 2
 
 
 def picture(facts: Facts) -> Picture | None:
@@ -39,13 +45,13 @@ def picture(facts: Facts) -> Picture | None:
     offloads = offload_order(offload_of(t) for t, _ in measured)
     columns = min(len(offloads), _PANELS_A_ROW)
     rows = -(-len(offloads) // columns)
-    canvas = Canvas(figsize=(7.0, 0.8 + 2.8 * rows))
+    canvas = Canvas(figsize=(HALF_INCHES, 0.9 + (2.0 if columns > 1 else 2.8) * rows))
     panels = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for panel in panels.flat[len(offloads) :]:
         panel.set_visible(False)
     sizes = sorted({_micro_size(t) for t, _ in measured})
     for axes, offload in zip(panels.flat, offloads, strict=False):
-        axes.set_title(textwrap.fill(offload_name(offload), 26), loc="left")
+        axes.set_title(textwrap.fill(offload_name(offload), 24), loc="left")
         axes.set_xscale("log", base=2)
         _panel(axes, [(t, m) for t, m in measured if offload_of(t) == offload], len(measured))
         axes.set_xticks(sizes, [str(size) for size in sizes])

@@ -75,7 +75,6 @@ def _trial(trial: Trial, names: list[str], facts: StudyFacts) -> dict[str, Any]:
         "outcome": kind_of(trial.outcome),
         "reason": reason_of(trial.outcome)[:300],
         "tokens_per_second": m and m.tokens_per_second,
-        "tokens_per_second_mad": m and m.tokens_per_second_mad,
         "peak_bytes": m and m.peak_bytes,
         "differs": facts.differs(trial.number),
         "rate": rate_in_the_search(trial),
