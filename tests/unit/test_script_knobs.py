@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeper.core.script import placeholders, words
+from sweeper.core.script import check_arguments, words
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.script_knobs import (
     baseline_overrides,
@@ -129,4 +129,4 @@ def test_arguments_are_split_as_a_shell_does_and_filled_in():
 
 def test_an_unknown_placeholder_is_named_with_those_there_are():
     with pytest.raises(UsageError, match=r"there is no \{batch\}; allowed are \{micro_batch\}"):
-        placeholders("--batch {batch}")
+        check_arguments("--batch {batch}")

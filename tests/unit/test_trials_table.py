@@ -76,7 +76,7 @@ def test_a_text_that_looks_like_nothing_is_kept_and_an_empty_one_is_missing(tmp_
 def test_a_study_that_runs_is_loaded_as_far_as_it_got(tmp_path):
     study = study_of(tmp_path / "study", TRIALS[:2])
     study.trial(2).path.mkdir()
-    study.trial(2).trial.write_text('{"schema_ver')
+    study.trial(2).pending.write_text('{"schema_version": 1, "number": 2, "point": {}}')
     assert [0, 1] == list(sweeper.load(study.path).trial)
     assert not study.trials_csv.exists()
 
