@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 sweep: $(READY)  ## a study: make sweep MODEL=gpt2 ARGS="hydra.sweeper.n_trials=20"
 	$(BIN)/python -m sweeper +model=$(MODEL) hydra/sweeper=optuna $(ARGS)
 
-test: $(READY)  ## all tests, the fast ones first
+test: $(READY)  ## the tests, the fast ones first; of what takes long one of each kind
 	$(BIN)/python -m pytest -n 2 $(FILES) tests/unit
 	$(BIN)/python -m pytest -n 4 $(FILES) -m "not real and not slow and not gpu" tests/faults tests/cli tests/packaging tests/exports tests/browser tests/docs
 	$(BIN)/python -m pytest -n 2 $(FILES) -m "real and not slow and not gpu" tests/docs tests/differential tests/real tests/exports --ignore=$(ALONE)

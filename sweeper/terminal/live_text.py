@@ -23,7 +23,7 @@ _COUNTS = {
     "unsupported": "unsupported",
     "infeasible": "ruled out",
 }
-HINT = "Ctrl-C stops after this trial, twice now"
+HINT = "Ctrl-C stops after this trial, a second one now"
 
 
 def live_lines(state: State, now: float, width: int) -> list[Line]:
