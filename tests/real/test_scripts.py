@@ -20,6 +20,7 @@ from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Measured, measurement_of
 from sweeper.core.standing import standing
 from sweeper.places import extensions_dir
+from sweeper.run.launch import free_port
 from tests.support import ROOT, environment, run_sweeper
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
@@ -138,10 +139,11 @@ def engine_of_the_printed_line(study, tmp_path):
     """What an engine has that is made by the lines that best/README.md tells to paste, as they are."""
     readme = study.bundle.readme.read_text()
     lines = readme.partition("## Your script")[2].partition("```sh\n")[2].partition("```")[0]
+    typed = lines.replace("launch.sh ", f"launch.sh --master_port={free_port()} ", 1)
     (tmp_path / "watch").mkdir()
     (tmp_path / "watch" / "sitecustomize.py").write_text(WATCH)
     done = subprocess.run(
-        ["sh", "-ec", f"{lines}"],
+        ["sh", "-ec", typed],
         env=environment(
             PATH=PATH,
             PYTHONPATH=os.pathsep.join([str(tmp_path / "watch"), str(ROOT)]),
@@ -150,7 +152,7 @@ def engine_of_the_printed_line(study, tmp_path):
         ),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert 0 == done.returncode, lines + done.stdout[-2000:] + done.stderr[-2000:]
