@@ -163,7 +163,9 @@ class Study:
         if isinstance(plan.ready, TrialSpec):
             beaten = self._incumbent.beaten_step_seconds(plan.ready.ranks)
             plan = replace(plan, ready=replace(plan.ready, beaten_step_seconds=beaten))
-        trial = self._runner.run(len(self._trials), proposal.point, plan)
+        # Behind the last one: a folder that somebody deleted leaves a gap, and no trial takes another's place.
+        number = max((trial.number for trial in self._trials), default=-1) + 1
+        trial = self._runner.run(number, proposal.point, plan)
         self._by_key[plan.key] = trial
         self._trials.append(trial)
         self._incumbent.consider(trial)

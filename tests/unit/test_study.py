@@ -72,6 +72,15 @@ def test_the_baseline_is_trial_0(tmp_path):
     assert 0 == result.trials[0].number
 
 
+def test_a_trial_that_somebody_deleted_leaves_a_gap_that_no_other_takes(tmp_path):
+    begun = study(FakeRunner(speed), tmp_path=tmp_path, trials=4).run(BASELINE).trials
+    left = [trial for trial in begun if trial.number != 1]
+    again = study(FakeRunner(speed), tmp_path=tmp_path / "again", trials=6)
+    result = again.run(BASELINE, finished=left)
+    new = [trial.number for trial in result.trials if trial not in left]
+    assert max(trial.number for trial in left) + 1 == min(new)
+
+
 def test_the_budget_counts_the_trials_that_were_run(tmp_path):
     runner = FakeRunner(speed)
     result = study(runner, tmp_path=tmp_path, trials=12).run(BASELINE)
