@@ -42,9 +42,11 @@ def trial_environment(spec: TrialSpec) -> dict[str, str]:
 
 
 def threads_for_each_rank(spec: TrialSpec) -> int:
-    """As asked, else an equal share of the cores that this process may use."""
+    """As asked, else as the shell says, else an equal share of the cores that this process may use."""
     if spec.omp_threads:
         return spec.omp_threads
+    if (typed := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(typed):
+        return int(typed)
     return max(1, len(os.sched_getaffinity(0)) // spec.ranks)
 
 
