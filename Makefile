@@ -8,7 +8,8 @@ READY := $(VENV)/.ready
 # Files at once, the long ones first: faults mostly wait; trials of studies take turns on the device.
 FILES := --dist loadfile --no-loadscope-reorder
 
-# With one thread a rank: where another test has a core, the threads of a step would wait for each other.
+# Of real trials: where another test has a core, the threads of a step would wait for each other.
+ONE_THREAD := OMP_NUM_THREADS=1
 
 # Which of two is faster cannot be told beside other tests.
 ALONE := tests/real/test_verify.py
@@ -35,7 +36,7 @@ sweep: $(READY)  ## a study: make sweep MODEL=gpt2 ARGS="hydra.sweeper.n_trials=
 test: $(READY)  ## the tests, the fast ones first; of what takes long one of each kind
 	$(BIN)/python -m pytest -n 2 $(FILES) tests/unit
 	$(BIN)/python -m pytest -n 4 $(FILES) -m "not real and not slow and not gpu" tests/faults tests/cli tests/packaging tests/exports tests/browser tests/docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(FILES) -m "real and not slow and not gpu" tests/docs tests/differential tests/real tests/exports --ignore=$(ALONE)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 $(FILES) -m "real and not slow and not gpu" tests/docs tests/differential tests/real tests/exports --ignore=$(ALONE)
 	$(BIN)/python -m pytest -m "not slow" $(ALONE)
 
 test-fast: $(READY)  ## the tests of the core alone, in seconds
