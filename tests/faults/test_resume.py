@@ -1,84 +1,15 @@
 """Studies that are ended at any instant, and go on."""
 
 import json
-import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from sweeper.core.folder import StudyFolder
-from sweeper.core.outcome import Infeasible
-from sweeper.search.optuna_study import load_study
-from tests.support import environment
+from tests.faults.studies import NEW, check_whole, finish, start
 
-STUDY = [sys.executable, "-m", "tests.faults.study_with_fake_worker"]
-NEW = [
-    "+model=gpt2-nano",
-    "hydra/sweeper=optuna",
-    "workload.global_batch_size=16",
-    "hydra.sweeper.finalists=0",
-    "hydra.sweep.dir='a study'",
-]
 pytestmark = pytest.mark.timeout(420)
-
-
-def start(cwd, *arguments, **more):
-    return subprocess.Popen(
-        [*STUDY, *arguments],
-        cwd=cwd,
-        env=environment(SWEEPER_CACHE_DIR=str(cwd / "cache"), **more),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process, *, code=0):
-    out, err = process.communicate(timeout=120)
-    assert code == process.returncode, err[-3000:]
-    return out, err
-
-
-def check_whole(folder: StudyFolder, cwd: Path, *, num_run: int):
-    """Every trial has one outcome, no work was done twice, and Optuna's record agrees."""
-    trials = folder.read_trials()
-    assert list(range(len(trials))) == [trial.number for trial in trials]
-    assert len(trials) == len({trial.key for trial in trials})
-    assert num_run == sum(not isinstance(t.outcome, Infeasible) for t in trials)
-    assert "VIOLATION" not in (cwd / "runs.log").read_text()
-    assert [] == folder.unfinished()
-    recorded = load_study(None, folder.journal, folder.path.name)
-    told = [t.user_attrs["trial"] for t in recorded.trials if "trial" in t.user_attrs]
-    assert list(range(len(trials))) == sorted(told)
-    assert not [t for t in recorded.trials if not t.state.is_finished()]
-
-
-@pytest.mark.parametrize("kills", [10, pytest.param(50, marks=pytest.mark.slow)])
-def test_a_study_killed_at_random_moments_loses_nothing_and_repeats_nothing(tmp_path, kills):
-    moments = random.Random(20)
-    folder = StudyFolder(tmp_path / "a study")
-    # Not the guide: it would see that the fake worker is always as fast, and end the study.
-    endless = ["hydra/sweeper/sampler=tpe", "hydra.sweeper.n_trials=1000"]
-    to_start = 0.0  # seconds: a slow machine gets longer ones
-    for _ in range(kills):
-        begun, now = folder.study.exists(), time.monotonic()
-        process = start(tmp_path, *(["resume=a study"] if begun else [*NEW, *endless]))
-        # Anywhere: in the imports or the start, or (mostly) while it plans, launches, runs, writes, tells.
-        if moments.random() < 0.8:
-            assert process.stderr.readline().startswith("study of"), process.communicate()
-            to_start = time.monotonic() - now
-        time.sleep(moments.uniform(0.0, max(3.0, to_start)))
-        assert process.poll() is None, process.communicate()
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    num_run = sum(not isinstance(t.outcome, Infeasible) for t in folder.read_trials())
-    assert num_run >= kills // 5  # there was something to lose
-    finish(start(tmp_path, "resume=a study", f"hydra.sweeper.n_trials={num_run + 3}"))
-    check_whole(folder, tmp_path, num_run=num_run + 3)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from sweeper.core.folder import StudyFolder
-from tests.faults.test_resume import NEW, STUDY, check_whole, finish, start
+from tests.faults.studies import NEW, STUDY, check_whole, finish, start
 from tests.support import environment
 
 pytestmark = pytest.mark.timeout(420)
