@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from dataclasses import dataclass
 
 from omegaconf import OmegaConf
 
@@ -10,14 +11,29 @@ from sweeper.core.ds_config import ops_needed
 from sweeper.core.settings import Settings
 from sweeper.core.space import Choice, Point, SearchSpace, as_overrides
 from sweeper.hydra_edge.compose import Composer, choices_of
-from sweeper.run.dry_run import check_model
 
 
-def checked(composer: Composer, space: SearchSpace) -> tuple[Point, Settings, tuple[str, ...]]:
-    """The baseline, its settings, and the ops that trials may need; raises UsageError for a bad value."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composed:
+    """The baseline and its settings; ``every`` has those of each choice beside it; ``ops`` any of them needs."""
+
+    baseline: Point
+    settings: Settings
+    every: tuple[Settings, ...]
+    ops: tuple[str, ...]
+
+
+def composed(composer: Composer, space: SearchSpace) -> Composed:
+    """Composes each value of each parameter once; raises UsageError for a bad one."""
     baseline = _baseline(composer, space)
     settings = composer.settings(as_overrides(baseline))
-    return baseline, settings, _check_every_choice(composer, space, baseline, settings)
+    every = [settings]
+    for name, domain in space.parameters.items():
+        points = domain.points() if isinstance(domain, Choice) else (domain.points() or ())[:1]
+        for value in points or ():
+            every.append(composer.settings(as_overrides({**baseline, name: value})))
+    ops = dict.fromkeys(op for each in every for op in ops_needed(each))
+    return Composed(baseline=baseline, settings=settings, every=tuple(every), ops=tuple(ops))
 
 
 def _baseline(composer: Composer, space: SearchSpace) -> Point:
@@ -47,24 +63,6 @@ def _baseline(composer: Composer, space: SearchSpace) -> Point:
             return added  # the user's own value is not among those that are searched
         point[name] = str(own)
     return point
-
-
-def _check_every_choice(
-    composer: Composer, space: SearchSpace, baseline: Point, settings: Settings
-) -> tuple[str, ...]:
-    """Composes each value of each parameter once, so that a bad one is an error before the first trial.
-
-    Returns the ops that trials of the space may need.
-    """
-    ops = dict.fromkeys(ops_needed(settings))
-    check_model(settings)
-    for name, domain in space.parameters.items():
-        points = domain.points() if isinstance(domain, Choice) else (domain.points() or ())[:1]
-        for value in points or ():
-            composed = composer.settings(as_overrides({**baseline, name: value}))
-            ops |= dict.fromkeys(ops_needed(composed))
-            check_model(composed)
-    return tuple(ops)
 
 
 def without(space: SearchSpace, groups: Container[str]) -> SearchSpace:

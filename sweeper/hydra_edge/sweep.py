@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from sweeper.callbacks.following import Followed, make_callbacks
 from sweeper.core.evidence import evidence_of
 from sweeper.core.folder import StudyFolder
+from sweeper.core.machine import Machine
 from sweeper.core.plan import plan
 from sweeper.core.seeds import seeds
-from sweeper.core.settings import Settings
 from sweeper.core.space import SearchSpace, as_overrides
 from sweeper.core.spec import TrialSpec
 from sweeper.core.study import Study, StudyResult
 from sweeper.errors import UsageError
-from sweeper.hydra_edge.baseline import checked, without
+from sweeper.hydra_edge.baseline import Composed, composed, without
 from sweeper.hydra_edge.budget import budget_of
 from sweeper.hydra_edge.compose import Composer, callbacks_of, objective_of
 from sweeper.hydra_edge.conclude import conclude, play_finals
@@ -43,7 +44,7 @@ from sweeper.hydra_edge.study_plan import (
     study_plan,
 )
 from sweeper.hydra_edge.warm_start import earlier_trials, what_is_learned
-from sweeper.run.dry_run import groups_that_do_nothing, notes_on_model
+from sweeper.run.dry_run import check_model, groups_that_do_nothing, notes_on_model
 from sweeper.run.exclusive import what_disturbs
 from sweeper.run.interrupts import Interrupts
 from sweeper.run.launch import devices_of
@@ -73,14 +74,9 @@ def sweep(
     def compose(fixed: Sequence[str]) -> Composer:
         return Composer(hydra_context.config_loader, config, fixed)
 
-    composer = compose(typed.fixed)
-    baseline, settings, ops = checked(composer, typed.space)
-    useless = groups_that_do_nothing(settings)
-    typed = replace(typed, space=without(typed.space, useless))
-    baseline = {name: value for name, value in baseline.items() if name in typed.space.parameters}
-    objective = objective_of(composer.config(as_overrides(baseline)))
-
     screen = terminal()
+    composer = compose(typed.fixed)
+    found = composed(composer, typed.space)
     followed = Followed(make_callbacks(_callbacks(typed.space, composer)), screen.say)
     folder = StudyFolder(Path(str(config.hydra.sweep.dir)))
     resuming = bool(options.get("resume"))
@@ -89,17 +85,23 @@ def sweep(
             f"hydra.sweep.dir={folder.path}: there is a study in this folder; "
             "type hydra.sweep.dir=<another folder>, or leave it out for a new one"
         )
-    if settings.is_script:
+    if found.settings.is_script:
         fitted = fitted_to_script(typed, lambda f: compose(f).settings(()), folder, screen)
         typed = fitted.typed
         composer = compose(typed.fixed)
-        baseline, settings, ops = checked(composer, typed.space)
+        found = composed(composer, typed.space)
         for note in fitted.notes:
             screen.say(f"note: {note}")
-    accelerator = settings.hardware.accelerator
-    config_now = resolved(composer.config(as_overrides(baseline)))
+    with screen.busy("looking at the model and the machine"):
+        machine, environment = _look(found)
+    useless = groups_that_do_nothing(found.settings)
+    typed = replace(typed, space=without(typed.space, useless))
+    settings, accelerator = found.settings, found.settings.hardware.accelerator
+    baseline = {n: value for n, value in found.baseline.items() if n in typed.space.parameters}
+    config_of_baseline = composer.config(as_overrides(baseline))
+    objective = objective_of(config_of_baseline)
+    config_now = resolved(config_of_baseline)
     if resuming:
-        machine, environment = thorough_look(accelerator)
         check_unchanged(folder, config_now, environment)
     earlier = earlier_trials(options, settings)
     pending = clear_unfinished(folder)
@@ -118,11 +120,9 @@ def sweep(
     )
     screen.say(headline(settings, folder))
     shown = shown_budget(budget, options)
-    with screen.busy("looking at the machine, and at what can work on it"):
+    with screen.busy("looking at what can work on this machine"):
         if not resuming:
-            # After all that can be wrong with what was typed: this takes some seconds.
-            _begin_to_load(settings, ops)
-            machine, environment = thorough_look(accelerator)
+            # After all that can be wrong with what was typed.
             write_study(
                 folder, options=options, typed=typed, config=config_now, environment=environment
             )
@@ -148,7 +148,7 @@ def sweep(
     screen.plan(outlook)
     if resuming:
         screen.say(f"going on with {len(finished)} finished trials")
-    ensure_ops(ops, accelerator=accelerator, say=screen.say)
+    ensure_ops(found.ops, accelerator=accelerator, say=screen.say)
 
     if earlier:
         screen.say(what_is_learned(options["warm_start"], earlier, sampler.holds))
@@ -203,11 +203,26 @@ def _callbacks(space: SearchSpace, composer: Composer) -> dict[str, dict[str, An
     return callbacks_of(composer.config(()))
 
 
-def _begin_to_load(settings: Settings, ops: Sequence[str]) -> None:
-    """What starts trials loads beside the look at the machine; not before its ops are there to be loaded."""
+def _look(found: Composed) -> tuple[Machine, Mapping[str, Any]]:
+    """The machine and its environment, while all models that are asked for are tried.
+
+    What starts trials loads beside both, where its ops are there to be loaded.
+    Raises UsageError for a model that does not work, EnvironmentUnfit.
+    """
+    settings = found.settings
+    starter = runner(settings.launch.runner)
     ready = plan(settings, quick_look()).ready
-    if isinstance(ready, TrialSpec) and are_built(ops):
-        runner(settings.launch.runner).prepare(ready)
+    if isinstance(ready, TrialSpec) and are_built(found.ops):
+        starter.prepare(ready)
+    try:
+        with ThreadPoolExecutor(1) as beside:
+            look = beside.submit(thorough_look, settings.hardware.accelerator)
+            for each in found.every:
+                check_model(each)
+            return look.result()
+    except BaseException:
+        starter.close()
+        raise
 
 
 def _plain(value: Any) -> Any:

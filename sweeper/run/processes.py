@@ -26,6 +26,9 @@ class Processes(Protocol):
     def exit_code(self) -> int | None:
         """None while they run; negative: the signal that ended them."""
 
+    def wait(self, seconds: float) -> None:
+        """So long, or less where one of them ends meanwhile and that is told without looking."""
+
     def end(self) -> list[int]:
         """Leaves nothing running; returns the ids of those stuck in the kernel. May be called twice."""
 
@@ -104,6 +107,9 @@ class ProcessGroup:
     @property
     def exit_code(self) -> int | None:
         return self._process.poll()
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)  # Popen's own wait would look a dozen times meanwhile
 
     def end(self) -> list[int]:
         return self._family.end()

@@ -132,7 +132,7 @@ def _wait(
         elif pulse.has_stopped(now):
             return Ending.NO_PROGRESS
         watched.look(now)
-        time.sleep(POLL_SECONDS)
+        processes.wait(POLL_SECONDS)
     return Ending.BY_ITSELF
 
 

@@ -9,7 +9,7 @@ import runpy
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 
 import psutil
@@ -140,6 +140,10 @@ class ForkedRanks:
             if time.monotonic() > self._failed_at + PEERS_GRACE_SECONDS:
                 return failed[0]
         return None
+
+    def wait(self, seconds: float) -> None:
+        running = [rank.sentinel for rank in self._ranks if rank.exitcode is None]
+        connection.wait(running, timeout=seconds)
 
     def end(self) -> list[int]:
         stuck = self._family.end()

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 
 import deepspeed
 import torch
+from deepspeed.accelerator import get_accelerator
 
 import sweeper.worker.train
 from sweeper.places import extensions_dir
 from sweeper.worker.limits import remember_file_pages
 from sweeper.worker.ops import adopt_built_ops
 
-# deepspeed.initialize imports the last one, which calls torch.compile at import, which loads these.
+# What deepspeed.initialize imports; muon_optimizer calls torch.compile at import, which loads torch's two.
 for _name in (
     "torch._dynamo",
     "torch._inductor",
     "deepspeed.runtime.zero.muon.muon_optimizer",
+    "deepspeed.module_inject.auto_ep_layer",
 ):
-    importlib.import_module(_name)
+    with contextlib.suppress(ImportError):  # another version's
+        importlib.import_module(_name)
+
+# On a CPU init_distributed asks this of every op, with setuptools and a program that gcc has to link.
+# On a device the answer may need it, which no fork could use then.
+if get_accelerator().device_name() == "cpu":
+    _ = deepspeed.ops.__compatible_ops__
 
 adopt_built_ops(["ShareMemCommBuilder", "CPUAdamBuilder"], folder=str(extensions_dir()))
 

@@ -4,13 +4,14 @@ import socket
 
 import pytest
 
+from sweeper.core.files import read_json
 from sweeper.core.folder import TrialFolder
 from sweeper.core.outcome import Measured, OutOfMemory, Unsupported, reason_of
 from sweeper.core.plan import plan
 from sweeper.run import trial_run
 from sweeper.run.ops import ensure_ops
 from sweeper.run.runners import runner
-from sweeper.run.shared_memory import PATTERN, SEGMENTS, mapped
+from sweeper.run.shared_memory import PATTERN, SEGMENTS
 from tests.real import slow_optimizer
 from tests.support import CONFIG, MACHINE, nano
 
@@ -49,15 +50,14 @@ def test_a_step_contains_its_optimizer_however_many_micro_batches_it_has(tmp_pat
 
 
 @pytest.fixture(scope="module")
-def segments_before():
-    """A script that was started without the sweeper leaves its own."""
-    return set(SEGMENTS.glob(PATTERN))
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runners")
+    return {how: TrialFolder(folder / how) for how in RUNNERS}
 
 
 @pytest.fixture(scope="module")
-def by_runner(tmp_path_factory, segments_before):
+def by_runner(folders):
     """One candidate under every runner: enough steps that their medians can be compared."""
-    folder = tmp_path_factory.mktemp("runners")
     changes = {
         "hardware.ranks": 2,
         "zero.stage": 1,  # no large buffers, of which the allocator returns now more, now less
@@ -66,7 +66,7 @@ def by_runner(tmp_path_factory, segments_before):
         "measure.max_steps": 15,
         "measure.max_seconds": 60.0,
     }
-    return {how: measured(run(folder / how, how, **changes)) for how in RUNNERS}
+    return {how: measured(run(folder.path, how, **changes)) for how, folder in folders.items()}
 
 
 @pytest.mark.parametrize("how", ["deepspeed", "torchrun"])
@@ -77,9 +77,11 @@ def test_every_runner_trains_the_same_and_takes_the_same_memory(by_runner, how):
     assert pytest.approx(cold.peak_host_resident_bytes, rel=0.03) == warm.peak_host_resident_bytes
 
 
-def test_no_shared_memory_is_left_by_any_runner(segments_before, by_runner):
-    new = set(SEGMENTS.glob(PATTERN)) - segments_before
-    assert set() == new - mapped(sorted(new))  # other tests' trials may be running
+def test_no_shared_memory_is_left_by_any_runner(by_runner, folders):
+    # Theirs by name: beside them scripts run without the sweeper, and theirs stay.
+    ports = {read_json(folder.progress(0))["port"] for folder in folders.values()}
+    assert 3 == len(ports)
+    assert [] == [path for port in ports for path in SEGMENTS.glob(f"{PATTERN}_{port}_*")]
 
 
 def test_the_parts_of_a_step_are_all_of_it(by_runner):
