@@ -21,13 +21,13 @@ import optuna
 
 from benchmarks.grids import GRIDS, MACHINE, Grid, Recorded
 from benchmarks.setting import publish
+from sweeper.core.enough import MIN_MEASURED_STEPS, is_beaten
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Crashed, Measured, Outcome, Stopped
 from sweeper.core.plan import Plan, specification
 from sweeper.core.seeds import seeds
 from sweeper.core.space import Point, as_overrides
 from sweeper.core.spec import TrialSpec
-from sweeper.core.statistics import median_interval
 from sweeper.core.study import Budget, Proposal, Study
 from sweeper.core.trial import Trial, trial_of_plan
 from sweeper.search.optuna_sampler import OptunaSampler
@@ -36,7 +36,6 @@ NUM_SEEDS = 20
 NUM_SEED_TRIALS = 5
 CHECKPOINTS = (10, 20, 30)
 MAX_SHARE = 0.3  # of the points, after which a replay ends
-MIN_STEPS = 3  # before a trial may be stopped, as in the worker
 _NEVER = 10**9
 
 
@@ -83,7 +82,7 @@ class ReplayRunner:
             self.visited.append(plan.key)
             if plan.key in self._truth.passes:
                 recorded = self._random.choice(self._truth.passes[plan.key]).outcome
-                outcome = _raced(recorded, plan.ready.beaten_step_seconds)
+                outcome = _raced(recorded, plan.ready)
         else:
             outcome = plan.ready
         return trial_of_plan(
@@ -96,12 +95,12 @@ class ReplayRunner:
         )
 
 
-def _raced(outcome: Outcome, beaten_step_seconds: float | None) -> Outcome:
-    if not isinstance(outcome, Measured) or beaten_step_seconds is None:
+def _raced(outcome: Outcome, spec: TrialSpec) -> Outcome:
+    if not isinstance(outcome, Measured):
         return outcome
     steps = outcome.measurement.step_seconds
-    for count in range(MIN_STEPS, len(steps)):
-        if median_interval(steps[:count]).low > beaten_step_seconds:
+    for count in range(MIN_MEASURED_STEPS, len(steps)):
+        if is_beaten(steps[:count], spec):
             few: Measurement = replace(outcome.measurement, step_seconds=steps[:count])
             return Stopped(measurement=few, reason="clearly beaten")
     return outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 from importlib import metadata
@@ -41,11 +42,13 @@ def extensions_dir() -> Path:
 
     Shared by every clone of one user, so that ops are built once.
     """
-    versions = (
-        f"py{platform.python_version()}-torch{metadata.version('torch')}"
-        f"-deepspeed{metadata.version('deepspeed')}"
-    )
-    return cache_dir() / "torch_extensions" / versions
+    return cache_dir() / "torch_extensions" / _versions()
+
+
+@functools.cache
+def _versions() -> str:
+    torch, deepspeed = (metadata.version(name) for name in ("torch", "deepspeed"))
+    return f"py{platform.python_version()}-torch{torch}-deepspeed{deepspeed}"
 
 
 def cache_dir() -> Path:
