@@ -12,6 +12,9 @@ from typing import Any
 from sweeper.errors import UsageError
 from sweeper.places import models_dir
 
+_OWN = "sweeper.models."
+# Of our own models' whole numbers all others count what there must be one of.
+_MAY_BE_ZERO = ("lora_rank",)
 _CHECKED_TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
@@ -22,7 +25,7 @@ _WORDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "
 
 
 def check_model_arguments(target: str, arguments: Mapping[str, Any]) -> None:
-    """Raises UsageError for an argument that the factory does not take, lacks, or takes as another type.
+    """Raises UsageError for an argument that the factory does not take, lacks, or takes as another type or size.
 
     What cannot be read from the source (no such file, ``**kwargs``, other annotations) is left to
     the trial.
@@ -38,9 +41,12 @@ def check_model_arguments(target: str, arguments: Mapping[str, Any]) -> None:
         for a, default in zip(signature.kwonlyargs, signature.kw_defaults, strict=True)
         if default is None
     }
+    own = target.startswith(_OWN)
     for name, value in arguments.items():
         if name in parameters:
             _check_type(name, value, parameters[name].annotation)
+            if own and type(value) is int and value < 1 and name not in _MAY_BE_ZERO:
+                raise UsageError(f"model.{name}={value}: must be at least 1; type model.{name}=1")
         elif signature.kwarg is None:
             close = difflib.get_close_matches(name, parameters, n=1, cutoff=0.3)
             raise UsageError(
@@ -68,7 +74,7 @@ def _signature(target: str) -> ast.arguments | None:
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and node.name == function_name:
             return node.args
-    if module_name.startswith("sweeper.models."):
+    if target.startswith(_OWN):
         raise UsageError(
             f"model._target_={target}: there is no function {function_name} in {path.name}"
         )
@@ -76,7 +82,7 @@ def _signature(target: str) -> ast.arguments | None:
 
 
 def _source(module_name: str) -> Path | None:
-    own = module_name.removeprefix("sweeper.models.")
+    own = module_name.removeprefix(_OWN)
     if own != module_name:
         path = models_dir() / f"{own}.py"
         if not path.is_file():

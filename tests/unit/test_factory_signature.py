@@ -17,12 +17,19 @@ def test_the_arguments_of_a_model_are_checked_without_importing_it():
     [
         ({"width": "abc"}, "model.width=abc: is not a whole number"),
         ({"width": True}, "is not a whole number"),
+        ({"layers": 0}, "model.layers=0: must be at least 1"),
+        ({"max_positions": -1}, "model.max_positions=-1: must be at least 1"),
         ({"widht": 3}, "takes no widht; allowed are layers, width"),
     ],
 )
 def test_a_wrong_argument_is_named(change, said):
     with pytest.raises(UsageError, match=said):
         check_model_arguments(GPT2, {**SHAPE, **change})
+
+
+def test_what_may_be_off_may_be_zero():
+    off = {"config": "gpt2", "lora_rank": 0, "dropout": False}
+    check_model_arguments("sweeper.models.hf.build", off)
 
 
 def test_a_missing_argument_is_named():

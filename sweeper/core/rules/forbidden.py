@@ -18,6 +18,13 @@ def _model(settings: Settings, name: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
+def _missing_positions(settings: Settings) -> int:
+    """How many tokens of a sequence the model has no position for."""
+    length = settings.workload.sequence_length
+    positions = _model(settings, "max_positions")
+    return 0 if positions is None else max(length - positions, 0)
+
+
 def _undivided(settings: Settings) -> str | None:
     """What a model-parallel degree does not divide, in words."""
     degrees = settings.parallel
@@ -286,15 +293,12 @@ FORBIDDEN: tuple[Forbidden, ...] = (
     ),
     Forbidden(
         id="sequence-fits-the-model",
-        applies=lambda s: (
-            s.workload.sequence_length
-            > int(s.model.get("max_positions", s.workload.sequence_length))
-        ),
+        applies=lambda s: _missing_positions(s) > 0,
         reason=lambda s: (
             f"workload.sequence_length={s.workload.sequence_length} is more than the"
             f" {s.model['max_positions']} positions of the model"
         ),
-        violation=lambda s: s.workload.sequence_length / int(s.model["max_positions"]) - 1,
+        violation=lambda s: _missing_positions(s) / s.workload.sequence_length,
         source="source: the model has a learned table of positions",
     ),
 )
