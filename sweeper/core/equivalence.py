@@ -10,7 +10,8 @@ from sweeper.core.outcome import Measured, measurement_of
 from sweeper.core.trial import Trial
 
 # Trials that differ in one of these train something else on purpose, and are not compared.
-_SAME_TRAINING = ("model.", "workload.", "optimizer.")
+_DECIDE_TRAINING = ("model.", "workload.", "optimizer.", "script.")
+_ONLY_HOW_FAST = ("optimizer.implementation", "model.attention")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,11 @@ class LossDifference:
     @property
     def trains_differently(self) -> bool:
         return not self.largest <= self.tolerance
+
+
+def decides_training(setting: str) -> bool:
+    """Whether what is trained follows from it, and not only how fast: tokens/s of other work are other tokens."""
+    return setting.startswith(_DECIDE_TRAINING) and setting not in _ONLY_HOW_FAST
 
 
 def loss_differences(trials: Sequence[Trial]) -> dict[int, LossDifference]:
@@ -51,7 +57,7 @@ def trains_differently(trial: Trial, reference: Trial) -> bool:
 
 
 def _training(trial: Trial) -> Mapping[str, object]:
-    return {n: v for n, v in trial.settings.items() if n.startswith(_SAME_TRAINING)}
+    return {n: v for n, v in trial.settings.items() if decides_training(n)}
 
 
 def _difference(trial: Trial, reference: Trial) -> LossDifference:

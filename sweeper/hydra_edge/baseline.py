@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from omegaconf import OmegaConf
 
 from sweeper.core.ds_config import ops_needed
+from sweeper.core.equivalence import decides_training
 from sweeper.core.settings import Settings
 from sweeper.core.space import Choice, Point, SearchSpace, as_overrides
+from sweeper.errors import UsageError
 from sweeper.hydra_edge.compose import Composer, choices_of
 
 
@@ -21,6 +23,19 @@ class Composed:
     settings: Settings
     every: tuple[Settings, ...]
     ops: tuple[str, ...]
+
+    @property
+    def other_training(self) -> list[str]:
+        """The settings with which candidates train something else on purpose."""
+        own = self.settings.flat()
+        return sorted(
+            {
+                name
+                for settings in self.every
+                for name, value in settings.flat().items()
+                if decides_training(name) and value != own.get(name)
+            }
+        )
 
 
 def composed(composer: Composer, space: SearchSpace) -> Composed:
@@ -36,10 +51,22 @@ def composed(composer: Composer, space: SearchSpace) -> Composed:
     return Composed(baseline=baseline, settings=settings, every=tuple(every), ops=tuple(ops))
 
 
+def check_same_work(space: SearchSpace) -> None:
+    """Raises UsageError for a parameter that gives candidates other work: their tokens/s would not compare."""
+    for name, domain in space.parameters.items():
+        group = name.lstrip("+").partition(".")[0]
+        if group == "workload" or name.lstrip("+") == "model":
+            values = ",".join((domain.points() or ())[:4])
+            raise UsageError(
+                f"{name}={values}: every candidate of a study does the same work; type one value, "
+                "start a study for each, and python -m sweeper report <one> <other> compares them"
+            )
+
+
 def _baseline(composer: Composer, space: SearchSpace) -> Point:
     """The user's own options, as a point of the space where they lie in it.
 
-    A parameter without a value of its own (``+model=gpt2,gpt2-medium``) takes its first.
+    A parameter without a value of its own (``+callbacks=a,b``) takes its first.
     """
     added = {
         name: domain.points()[0]  # type: ignore[index]

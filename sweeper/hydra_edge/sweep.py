@@ -24,7 +24,7 @@ from sweeper.core.space import SearchSpace, as_overrides
 from sweeper.core.spec import TrialSpec
 from sweeper.core.study import Study, StudyResult
 from sweeper.errors import UsageError
-from sweeper.hydra_edge.baseline import Composed, composed, without
+from sweeper.hydra_edge.baseline import Composed, check_same_work, composed, without
 from sweeper.hydra_edge.budget import budget_of
 from sweeper.hydra_edge.compose import Composer, callbacks_of, objective_of
 from sweeper.hydra_edge.conclude import conclude, play_finals
@@ -70,6 +70,7 @@ def sweep(
     budget = budget_of(options)
     typed = read(arguments, options.get("params") or {})
     typed = replace(typed, space=options_first(typed.space))
+    check_same_work(typed.space)
 
     def compose(fixed: Sequence[str]) -> Composer:
         return Composer(hydra_context.config_loader, config, fixed)
@@ -159,6 +160,11 @@ def sweep(
         )
     for group, why in useless.items():
         screen.say(f"note: {group} is not searched: {why}")
+    if found.other_training:
+        screen.say(
+            f"note: candidates that differ in {' or '.join(found.other_training)} train something else: "
+            "they are ranked by speed alone, and their losses are not held against the baseline's"
+        )
     for note in (*plan(settings, machine).notes, *notes_on_model(settings)):
         screen.say(f"note: {note}")
     for disturbance in what_disturbs(devices_of(accelerator, settings.hardware.ranks)):

@@ -72,6 +72,17 @@ ERRORS = [
     ),
     ((*STUDY, "objective=speed"), "objective=speed: allowed are cost, memory", "type objective="),
     ((*STUDY, "objective.floor=3"), "objective.floor", "type"),
+    (
+        ("+model=gpt2-nano,gpt2", "hydra/sweeper=optuna"),
+        "+model=gpt2-nano,gpt2: every candidate of a study does the same work",
+        "start a study for each",
+    ),
+    (
+        (*STUDY, "workload.sequence_length=choice(32,64)"),
+        "workload.sequence_length=32,64: every candidate of a study does the same work",
+        "type one value",
+    ),
+    (("+model=gpt2-nano", "model.layers=0"), "model.layers=0: must be at least 1", "type model"),
     (("+model=hf",), "model.config is missing", "model.config=path/to/config.json"),
     (("+model=hf/gpt2", "model.override.foo=3"), "gpt2 has no foo", "docs/models-hf.md"),
     ((*STUDY, "hydra.sweeper.finalists=-1"), "hydra.sweeper.finalists=-1", "at least 0"),

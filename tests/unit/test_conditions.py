@@ -8,6 +8,7 @@ from hydra.types import RunMode
 from sweeper.core.plan import plan
 from sweeper.core.space import Choice, FloatRange, IntRange, SearchSpace, as_overrides
 from sweeper.hydra_edge import schema
+from sweeper.hydra_edge.baseline import composed
 from sweeper.hydra_edge.compose import Composer, options
 from sweeper.hydra_edge.conditions import Conditions, options_first
 from sweeper.hydra_edge.expressions import read
@@ -31,6 +32,22 @@ def space_and_composer(hydra, name):
     master = hydra.compose_config("config", typed, run_mode=RunMode.MULTIRUN, from_shell=False)
     space = read([], dict(master.hydra.sweeper.params)).space
     return options_first(space), Composer(hydra.config_loader, master, FIXED)
+
+
+@pytest.mark.parametrize(
+    ("expression", "found"),
+    [
+        ("optimizer.lr=choice(0.1,0.2)", ["optimizer.lr"]),
+        ("optimizer=choice(adamw,lion)", ["optimizer.type"]),
+        ("optimizer=choice(adamw,adamw_foreach)", []),
+        ("batch.micro_size=choice(1,2)", []),
+    ],
+)
+def test_what_makes_candidates_train_something_else_is_known(hydra, expression, found):
+    _, composer = space_and_composer(hydra, "none")
+    other = composed(composer, read([expression], {}).space).other_training
+    assert set(found) <= set(other)
+    assert bool(found) == bool(other)
 
 
 @pytest.mark.parametrize("name", options("space"))

@@ -54,6 +54,15 @@ def test_without_a_measured_baseline_the_first_measured_trial_is_the_reference()
     assert 1 == loss_differences(trials)[2].reference
 
 
+def test_another_implementation_of_the_optimizer_has_to_train_the_same():
+    trials = [
+        trial_of(0, measured(losses=BASE)),
+        trial_of(1, measured(losses=OTHER), **{"optimizer.implementation": "foreach"}),
+        trial_of(2, measured(losses=OTHER), **{"optimizer.lr": 0.5}),
+    ]
+    assert [1] == [*loss_differences(trials)]
+
+
 def test_another_workload_is_not_compared():
     trials = [
         trial_of(0, measured(losses=BASE)),
