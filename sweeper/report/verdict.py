@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, TypeAlias
 
+from sweeper.core.equivalence import loss_differences
 from sweeper.core.finalists import SAME_MEMORY, FinalistsResult
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Measured, became, measurement_of
@@ -24,7 +25,24 @@ def verdict(how: Standing) -> str:
             "the only trial was not measured" if num == 1 else f"none of {num} trials was measured"
         )
     finals = _deciding(how)
-    return _of_the_search(how) if finals is None else _of_the_finals(how, finals)
+    said = _of_the_search(how) if finals is None else _of_the_finals(how, finals)
+    return f"{said}{_kept_from_winning(how, how.winner)}"
+
+
+def _kept_from_winning(how: Standing, winner: Trial) -> str:
+    """Those that were ahead, and train differently: a reader sees their numbers too."""
+    differences, won = loss_differences(how.trials), how.objective.order(_measurement(winner))
+    ahead = [
+        f"trial {trial.number}"
+        for trial in how.trials
+        if (difference := differences.get(trial.number)) and difference.trains_differently
+        if isinstance(trial.outcome, Measured)
+        and how.objective.order(trial.outcome.measurement) < won
+    ]
+    if not ahead:
+        return ""
+    verb = "trains" if len(ahead) == 1 else "train"
+    return f"; {' and '.join(ahead)} measured better, but {verb} differently and cannot win"
 
 
 def gained(how: Standing) -> Gained:

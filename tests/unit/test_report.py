@@ -147,6 +147,18 @@ def test_a_baseline_that_wins_is_called_the_fastest():
     assert "your own options (trial 0) were the fastest of 3 measured" in verdict(standing(trials))
 
 
+def test_who_is_ahead_and_trains_differently_is_named_beside_the_winner():
+    other = (6.2, 6.1, 5.0, 4.0)
+    trials = [
+        trial_of(0, measured(100.0)),
+        trial_of(1, measured(300.0, losses=other), **{"zero.stage": 2}),
+        trial_of(2, measured(50.0, losses=other), **{"zero.stage": 3}),
+    ]
+    said = verdict(standing(trials))
+    assert said.startswith("your own options (trial 0) were the fastest of 3 measured")
+    assert said.endswith("; trial 1 measured better, but trains differently and cannot win")
+
+
 def test_a_baseline_that_was_not_measured_gives_no_gain():
     trials = [trial_of(0, Infeasible(rule="r", reason="no")), *TRIALS[1:]]
     assert "the baseline (trial 0) was ruled out" in verdict(standing(trials))
