@@ -15,7 +15,7 @@ ONE_THREAD := OMP_NUM_THREADS=1
 ALONE := tests/real/test_verify.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-fast test-faults test-differential test-real test-frameworks test-browser golden pictures test-dashboards test-gpu wheelhouse bench docs lint typecheck check clean
+.PHONY: help setup sweep test test-fast test-faults test-differential test-real test-frameworks test-browser golden pictures recordings test-dashboards test-gpu wheelhouse bench docs lint typecheck check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ test-differential: $(READY)  ## our rules against DeepSpeed itself, and every pa
 
 pictures: $(READY)  ## reports as they look, on a desk and a phone, in build/pictures and docs/images
 	$(BIN)/python -m tests.browser.pictures
+
+recordings: $(READY)  ## terminal sessions at two sizes, in docs/images; on a quiet machine, with tmux
+	$(BIN)/python -m tests.recordings
 
 test-dashboards: $(READY)  ## studies in optuna-dashboard, MLflow, TensorBoard and W&B, which it installs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[dashboards]'

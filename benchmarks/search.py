@@ -137,40 +137,6 @@ class InOrder:
         """Forgets nothing."""
 
 
-class StockTPE:
-    """Optuna's TPE with its defaults: what failed is told as FAIL, and every parameter is sampled."""
-
-    why_nothing_is_left = "it never ends"
-
-    def __init__(self, grid: Grid, seed: int) -> None:
-        sampler = optuna.samplers.TPESampler(seed=seed)
-        self._study = optuna.create_study(direction="maximize", sampler=sampler)
-        self._values = {n: d.points() or () for n, d in grid.space.parameters.items()}
-
-    def ask(self) -> Asked:
-        """Whatever TPE suggests, repeats included."""
-        trial = self._study.ask()
-        point = {n: trial.suggest_categorical(n, values) for n, values in self._values.items()}
-        return Asked(point, trial)
-
-    def propose(self, point: Point) -> Asked:
-        """A point that the study wants."""
-        self._study.enqueue_trial(dict(point))
-        return self.ask()
-
-    def tell(self, proposal: Asked, trial: Trial, *, repeat: bool) -> None:
-        """The stock way."""
-        assert proposal.trial is not None
-        if isinstance(trial.outcome, Measured):
-            value = trial.outcome.measurement.tokens_per_second
-            self._study.tell(proposal.trial, value)
-        else:
-            self._study.tell(proposal.trial, state=optuna.trial.TrialState.FAIL)
-
-    def give_up(self, proposal: Asked) -> None:
-        """Not needed here."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
     """One search over a grid: where it starts from, and how many trials it is given."""
@@ -180,6 +146,50 @@ class Replay:
     seed: int
     start: Point
     trials: int
+
+
+class StockTPE:
+    """Optuna's TPE with its defaults: what failed is told as FAIL, and every parameter is sampled.
+
+    What it suggests again is run again, and is one of its trials.
+    """
+
+    why_nothing_is_left = "it has had its trials"
+
+    def __init__(self, replay: Replay) -> None:
+        sampler = optuna.samplers.TPESampler(seed=replay.seed)
+        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        self._values = {n: d.points() or () for n, d in replay.grid.space.parameters.items()}
+        self._visited = replay.runner.visited
+        self._trials = replay.trials
+
+    def ask(self) -> Asked | None:
+        """Whatever TPE suggests."""
+        return self._next() if len(self._visited) < self._trials else None
+
+    def _next(self) -> Asked:
+        trial = self._study.ask()
+        point = {n: trial.suggest_categorical(n, values) for n, values in self._values.items()}
+        return Asked(point, trial)
+
+    def propose(self, point: Point) -> Asked:
+        """A point that the study wants."""
+        self._study.enqueue_trial(dict(point))
+        return self._next()
+
+    def tell(self, proposal: Asked, trial: Trial, *, repeat: bool) -> None:
+        """The stock way."""
+        assert proposal.trial is not None
+        if repeat:
+            self._visited.append(trial.key)
+        if isinstance(trial.outcome, Measured):
+            value = trial.outcome.measurement.tokens_per_second
+            self._study.tell(proposal.trial, value)
+        else:
+            self._study.tell(proposal.trial, state=optuna.trial.TrialState.FAIL)
+
+    def give_up(self, proposal: Asked) -> None:
+        """Not needed here."""
 
 
 def ours(replay: Replay) -> Study:
@@ -229,7 +239,7 @@ def _unplanned(grid: Grid) -> Callable[[Point], Plan]:
 
 def stock(replay: Replay) -> Study:
     """Optuna's TPE told the stock way."""
-    return _simple(StockTPE(replay.grid, replay.seed), _unplanned(replay.grid), replay)
+    return _simple(StockTPE(replay), _unplanned(replay.grid), replay)
 
 
 def at_random(replay: Replay) -> Study:

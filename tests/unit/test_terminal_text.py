@@ -19,6 +19,7 @@ from sweeper.terminal.plan_text import plan_text
 from sweeper.terminal.rows import changes, head, plain_row, rows
 from sweeper.terminal.screen import Screen
 from sweeper.terminal.state import InHand, contest_began, ended, final_ended
+from tests.recordings import MOMENTS, SIZES, recording
 from tests.support import measured, trial_of
 
 BASELINE = {"zero": "stage0", "offload": "none", "batch.micro_size": "1"}
@@ -391,3 +392,11 @@ def test_where_nothing_was_measured_the_next_command_follows_from_why(tmp_path, 
 def test_a_script_is_not_explained_since_its_needs_are_not_known(tmp_path):
     arguments = ("+model=script", "script.path='/x/train.py'")
     assert "explain" not in steps(OUTCOMES[3], tmp_path=tmp_path, arguments=arguments)
+
+
+@pytest.mark.parametrize(("columns", "rows"), SIZES)
+def test_the_recordings_are_of_the_program_as_it_is(columns, rows):
+    text = recording(columns, rows).read_text(encoding="utf-8")
+    assert HINT in text
+    assert all(f"== {what} =" in text and until in text for what, until in MOMENTS)
+    assert all(len(line) <= columns for line in text.splitlines())
