@@ -1,9 +1,11 @@
 """Profiles that are traced on fake tensors, against closed forms and against real tensors."""
 
 import json
+import random
 
 import pytest
 
+from sweeper.core.memory.share import balanced
 from sweeper.run.model_profile import model_profile, profiled
 from tests.support import nano
 
@@ -86,3 +88,16 @@ def test_a_model_that_cannot_be_traced_has_no_profile_and_a_reason(cache):
     found = profiled("collections.OrderedDict", {})
     assert found.profile is None
     assert "cannot be traced" in found.reason
+
+
+@pytest.mark.real
+def test_a_pipeline_is_cut_where_deepspeed_cuts_it():
+    from deepspeed.runtime.utils import partition_balanced
+
+    drawing = random.Random(1)
+    for _ in range(100):
+        weights = tuple(
+            drawing.choice((1, 7, 7, 7, 39, 100)) for _ in range(drawing.randint(2, 30))
+        )
+        stages = drawing.randint(2, 8)
+        assert [*balanced(weights, stages)] == [*map(int, partition_balanced([*weights], stages))]

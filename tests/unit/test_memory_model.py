@@ -1,5 +1,6 @@
 """The analytic memory model against what can be worked out by hand."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -193,6 +194,43 @@ def test_a_pipelines_stage_has_its_share_of_the_blocks_and_an_end():
     found = on_gpu(**{"parallel.pipeline": 2, "hardware.ranks": 2})
     expected = BLOCKS / 2 * BLOCK + VOCAB * WIDTH
     assert found.device["optimizer states"] == pytest.approx(8 * expected, rel=0.01)
+
+
+def test_states_do_not_shrink_where_experts_are_spread():
+    # Fewer ranks have the same experts, so that fewer share their optimizer states.
+    mixture = replace(PROFILE, expert_parameters_per_block=8 * WIDTH * WIDTH)
+    for stage in (1, 2):
+        alone, spread = (
+            memory_need(
+                nano(
+                    **{
+                        "workload.global_batch_size": 64,
+                        "hardware.accelerator": "cuda",
+                        "precision.mode": "bf16",
+                        "hardware.ranks": 4,
+                        "zero.stage": stage,
+                        "parallel.expert": degree,
+                    }
+                ),
+                mixture,
+            )
+            for degree in (1, 4)
+        )
+        assert spread.device["optimizer states"] == pytest.approx(
+            alone.device["optimizer states"], rel=0.01
+        )
+        experts = BLOCKS * 8 * WIDTH * WIDTH
+        assert alone.device["parameters"] - spread.device["parameters"] == pytest.approx(
+            2 * experts * 3 / 4, rel=0.35
+        )
+
+
+def test_the_stage_that_needs_most_is_not_the_one_with_most_parameters():
+    # Of eight stages the first one is the table alone; those behind it hold activations.
+    batch = {"batch.micro_size": 8, "workload.sequence_length": 512}
+    deep = {"parallel.pipeline": 8, "hardware.ranks": 8, "workload.global_batch_size": 64}
+    found = on_gpu(**deep, **batch)
+    assert found.device["activations"] > 16 * 2 * WIDTH * 8 * 512
 
 
 def test_the_first_stage_of_a_pipeline_holds_as_many_micro_batches_as_there_are_stages():

@@ -36,7 +36,9 @@ def activations(settings: Settings, profile: ModelProfile, share: Share) -> list
     every = settings.checkpointing.every_nth_block
     recomputed = -(-share.blocks // every) if every else 0
     waiting = share.in_flight - 1  # whole micro-batches of a pipeline
-    saved = (share.blocks - recomputed) * block.saved + traced("embedding_saved")
+    saved = (share.blocks - recomputed) * block.saved
+    if share.has_embedding:
+        saved += traced("embedding_saved")
     again = block.saved - block.input if recomputed else 0.0
     working = max(block.backward + again, 0.0) if share.blocks else 0.0
     on_heap = _WIDEST * block.input < HEAP_BLOCK_BYTES
@@ -53,25 +55,28 @@ def activations(settings: Settings, profile: ModelProfile, share: Share) -> list
     # weights that it has cast until the forward pass ends.
     cast = recomputed * profile.cast_bytes(settings.precision.mode) * share.sharded
     add("activations", "forward", saved * (1 + waiting) + cast, on_heap)
-    add("logits and loss", "forward", traced("head"), _is_small_head(profile, share))
-    if settings.precision.mode != "fp32" and not _is_small_head(profile, share):
-        # Of half the width where the loss is not: the logits, and later their gradient.
-        logits = 2.0 * (profile.vocab_size or 0) * share.samples * share.tokens
-        if logits < HEAP_BLOCK_BYTES:
-            add("workspace", "backward", logits, True)
     # A little later the first block to go backward is at work.
-    carried = traced("carried")
     table = share.largest_parameter * _gradient_bytes(settings)
     add("activations", "backward", saved * (1 + waiting) + working, on_heap)
-    add("gradients", "backward", carried, min(carried, table) < HEAP_BLOCK_BYTES)
-    if settings.parallel.pipeline > 1:
-        # pipe/engine.py: the last stage's outputs wait in its buffers until the backward pass ends.
-        logits = 4.0 * (profile.vocab_size or 0) * share.samples * share.tokens
-        add("logits and loss", "forward", logits, _is_small_head(profile, share))
+    if share.has_head:
+        add("logits and loss", "forward", traced("head"), _is_small_head(profile, share))
+        if settings.precision.mode != "fp32" and not _is_small_head(profile, share):
+            # Of half the width where the loss is not: the logits, and later their gradient.
+            logits = 2.0 * (profile.vocab_size or 0) * share.samples * share.tokens
+            if logits < HEAP_BLOCK_BYTES:
+                add("workspace", "backward", logits, True)
+        carried = traced("carried")
+        add("gradients", "backward", carried, min(carried, table) < HEAP_BLOCK_BYTES)
+        if settings.parallel.pipeline > 1:
+            # pipe/engine.py: the last stage's outputs wait in its buffers until the backward pass ends.
+            logits = 4.0 * (profile.vocab_size or 0) * share.samples * share.tokens
+            add("logits and loss", "forward", logits, _is_small_head(profile, share))
     place: Place = "host" if settings.checkpointing.on_cpu else "device"
     inputs = recomputed * block.input * share.in_flight
     add("activations", "forward", inputs, on_heap, place)
     add("activations", "backward", inputs, on_heap, place)
+    if not share.has_embedding:
+        return pieces
     # With all blocks behind it, the embedding: a tied table has a gradient from each end.
     last = traced("embedding_backward")
     if share.accumulation_steps == 1 and settings.zero.stage < 2:

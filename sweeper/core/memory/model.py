@@ -14,7 +14,7 @@ from sweeper.core.memory.pieces import (
     phases_of_device,
     phases_of_process,
 )
-from sweeper.core.memory.share import share_of
+from sweeper.core.memory.share import shares_of
 from sweeper.core.memory.states import states
 from sweeper.core.model_profile import ModelProfile
 from sweeper.core.settings import Settings
@@ -90,7 +90,10 @@ class MemoryNeed:
 
 def memory_need(settings: Settings, profile: ModelProfile) -> MemoryNeed:
     """Raises KeyError for a precision that the profile does not know."""
-    pieces = _pieces(settings, profile)
+    return _need(settings, profile, _pieces(settings, profile))
+
+
+def _need(settings: Settings, profile: ModelProfile, pieces: list[Piece]) -> MemoryNeed:
     if settings.hardware.accelerator == "cpu":
         peak = peak_of_process(pieces, fragmentation=CPU_FRAGMENTATION[settings.zero.stage])
         return MemoryNeed(
@@ -141,8 +144,12 @@ def memory_phases(settings: Settings, profile: ModelProfile) -> Phases:
 
 
 def _pieces(settings: Settings, profile: ModelProfile) -> list[Piece]:
-    share = share_of(settings, profile)
-    return [*states(settings, share), *activations(settings, profile, share)]
+    """Of the rank that needs most."""
+    of_each = [
+        [*states(settings, share), *activations(settings, profile, share)]
+        for share in shares_of(settings, profile)
+    ]
+    return max(of_each, key=lambda pieces: _need(settings, profile, pieces).peak_bytes)
 
 
 def _with_kernels(components: Mapping[str, float], profile: ModelProfile) -> dict[str, float]:
