@@ -60,8 +60,8 @@ class Runner(Protocol):
 class Budget:
     """``trials`` counts those that were run: what the plan rules out costs nothing.
 
-    ``patience`` is how many may be run in a row without an improvement by ``IMPROVEMENT``; of a
-    Pareto front, without one that moves it by so much.
+    ``patience`` is how many may be run in a row without an improvement by ``IMPROVEMENT``, once one
+    was measured; of a Pareto front, without one that moves it by so much.
     """
 
     trials: int
@@ -209,7 +209,10 @@ class Study:
 
 
 class Incumbent:
-    """The best so far, as far as it is known to train as the baseline does: one trial, or a front."""
+    """The best so far, as far as it is known to train as the baseline does: one trial, or a front.
+
+    ``trials_since`` are those since it last became better; before there is one nobody waits for that.
+    """
 
     def __init__(self, objective: Objective) -> None:
         self._objective = objective
@@ -223,7 +226,8 @@ class Incumbent:
             self._objective = self._objective.beside(trial)
         if _was_refused(trial.outcome):
             return
-        self.trials_since += 1
+        if self._front:
+            self.trials_since += 1
         if not isinstance(trial.outcome, Measured):
             return
         self._reference = self._reference or trial

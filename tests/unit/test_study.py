@@ -242,6 +242,18 @@ def test_patience_ends_a_study_that_finds_nothing_better(tmp_path):
     assert "no improvement in 6 trials" in result.stop_reason
 
 
+def test_nobody_waits_for_an_improvement_before_something_was_measured(tmp_path):
+    def answer(point):
+        if len(runner.run_points) <= 8:
+            return OutOfMemory(memory="device", phase="build", reason="no")
+        return measured(100.0)
+
+    runner = FakeRunner(answer)
+    result = study(runner, tmp_path=tmp_path, trials=100, patience=3).run(BASELINE)
+    assert "no improvement in 3 trials" in result.stop_reason
+    assert 8 + 1 + 3 == len(runner.run_points)
+
+
 PARETO = Objective(kind="pareto", target_tokens=1e9)
 
 
