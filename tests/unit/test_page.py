@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
 def effects_of(trials, **more):
     how = standing(trials)
     knobs = knobs_of(trials, SPACE)
-    found = effects(how.winner, trials[0], trials, knobs, **{"importances": {}, **more})
+    found = effects(how.winner, trials[0], trials, knobs, **{"explained": {}, **more})
     return {effect.knob: effect for effect in found}
 
 
@@ -90,13 +90,13 @@ def test_else_beside_the_baseline_else_between_any_two_that_differ_in_nothing_el
     )
 
 
-def test_without_such_a_pair_there_is_an_importance_and_no_effect():
+def test_without_such_a_pair_there_is_what_it_explains_and_no_effect():
     both = {"batch.micro_size": 4, "zero.stage": 1}
     found = effects_of(
-        [at(0, measured(100.0)), at(1, measured(300.0), **both)], importances={"zero.stage": 0.7}
+        [at(0, measured(100.0)), at(1, measured(300.0), **both)], explained={"zero.stage": 0.7}
     )
-    assert (None, 0.7) == (found["zero.stage"].pair, found["zero.stage"].importance)
-    assert (None, None) == (found["batch.micro_size"].pair, found["batch.micro_size"].importance)
+    assert (None, 0.7) == (found["zero.stage"].pair, found["zero.stage"].explains)
+    assert (None, None) == (found["batch.micro_size"].pair, found["batch.micro_size"].explains)
 
 
 def test_a_pair_that_was_in_the_finals_has_their_interval(folder):
@@ -390,7 +390,7 @@ def test_the_share_of_the_work_grows_with_the_trials_not_with_their_square():
         how = standing(trials)
         Counted.looked = 0
         knobs = knobs_of(trials, SPACE)
-        effects(how.winner, trials[0], trials, knobs, importances={})
+        effects(how.winner, trials[0], trials, knobs, explained={})
         alternatives(how.winner, trials, knobs, None)
         return Counted.looked
 

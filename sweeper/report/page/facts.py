@@ -26,7 +26,8 @@ class StudyFacts:
     """``study`` is what study.yaml holds, ``ruled_out`` ruled_out.json, ``script`` script.json.
 
     ``place`` is the study's folder as a person types it; ``ds_config`` the text of the winner's;
-    ``files`` which of a trial's files there are, by its number, ``others`` those of the study.
+    ``explained``: option -> its share in how throughputs differ; ``files`` which of a trial's files
+    there are, by its number, ``others`` those of the study.
     """
 
     title: str
@@ -38,7 +39,7 @@ class StudyFacts:
     robust: Robustness | None = None
     ruled_out: Mapping[str, Any] | None = None
     script: Mapping[str, Any] | None = None
-    importances: Mapping[str, float] = field(default_factory=dict)
+    explained: Mapping[str, float] = field(default_factory=dict)
     figures: Sequence[Figure] = ()
     ds_config: str = ""
     files: Mapping[int, Sequence[str]] = field(default_factory=dict)
