@@ -24,7 +24,7 @@ from sweeper.report.markdown import to_markdown
 from sweeper.report.notes import write_notes
 from sweeper.report.page import report_page
 from sweeper.report.page.everything import known_files
-from sweeper.report.page.facts import StudyFacts
+from sweeper.report.page.facts import FROM_OUTSIDE, StudyFacts
 from sweeper.report.parquet import write_parquet
 from sweeper.report.table import trials_table
 from sweeper.report.verdict import verdict
@@ -56,7 +56,7 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
     write_text(folder.trials_csv, table.to_csv(index=False))
     not_written = [write_parquet(table, folder.trials_parquet)]
     write_bundle(folder, how)
-    ended = stop_reason or _stored_reason(folder) or "it was ended from outside"
+    ended = stop_reason or _stored_reason(folder) or FROM_OUTSIDE
     page = report_page(_facts(folder, study, how, ended))
     write_text(folder.report, to_markdown(page, folder.path))
     write_text(folder.report_html, to_html(page))

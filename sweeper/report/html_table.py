@@ -11,7 +11,7 @@ from sweeper.report.page.blocks import Bars, Cell, Table, plain
 _LONG = 30
 # On a phone a table of so few columns fits, its words wrapped.
 _FITS = 4
-# The cells of one of more columns, or with sentences in the last, stand one below the other there.
+# The cells of one of more columns, or with a longer one among them, stand one below the other there.
 _PROSE = 40
 # One of more columns than this scrolls sideways, a line for each row.
 _WIDE = 8
@@ -50,9 +50,9 @@ def _kind(table: Table) -> str:
     """How it gets onto a phone: by wrapping, row below row, or by scrolling."""
     if len(table.head) > _WIDE:
         return "wide"
-    if any(len(plain(row[-1])) > _PROSE for row in table.rows):
-        return "stacked prose"
-    return "stacked" if len(table.head) > _FITS else "narrow"
+    if not any(len(plain(cell)) > _PROSE for row in table.rows for cell in row[1:]):
+        return "stacked" if len(table.head) > _FITS else "narrow"
+    return "stacked prose" if table.prose else "stacked"
 
 
 def _row(row: Sequence[Cell], head: Sequence[str], classes: Sequence[str], marked: bool) -> str:

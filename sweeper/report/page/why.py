@@ -67,6 +67,7 @@ def _changes(facts: StudyFacts, best: Trial) -> Iterator[Block]:
         head=("option", "baseline", "winner", "tokens/s", "memory", "how it is known"),
         rows=[_effect_row(effect) for effect in found],
         numeric=frozenset({3, 4}),
+        prose=True,
     )
     if any(effect.pair is None and effect.explains is not None for effect in found):
         yield Paragraph(
