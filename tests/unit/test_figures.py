@@ -9,7 +9,8 @@ from sweeper.core.objective import Objective
 from sweeper.core.outcome import Crashed, OutOfMemory, Stopped
 from sweeper.core.prediction import Prediction
 from sweeper.core.standing import standing
-from sweeper.report.figures import draw_figures
+from sweeper.report import figures
+from sweeper.report.figures import draw_figures, frame
 from sweeper.report.figures.frame import INK
 from tests.support import measured, trial_of
 
@@ -216,8 +217,30 @@ def test_the_best_so_far_is_in_the_unit_that_the_study_was_after(tmp_path):
     least = Objective(kind="memory", target_tokens=1e9, throughput_floor=100.0)
     drawn = draw(tmp_path, SEVERAL, objective=least)
     assert "GiB" in drawn["best_so_far"].alt
+    assert 1 == drawn["best_so_far"].svg.read_text().count("peak memory of the fullest rank (GiB)")
     hours = Objective(kind="time_to_target", target_tokens=1e9)
     assert "hours for 1e+09 tokens" in draw(tmp_path, SEVERAL, objective=hours)["best_so_far"].alt
+
+
+def test_memory_below_a_gibibyte_is_drawn_in_mebibytes_and_nothing_is_cut(tmp_path, monkeypatch):
+    kept = {}
+    save = frame.save
+    monkeypatch.setattr(figures, "save", lambda p, f: kept.setdefault(p.name, p) and save(p, f))
+    trials = [
+        trial_of(n, measured(1000.0, peak_bytes=(389 - n) * 2**20), **{"zero.stage": n})
+        for n in range(4)
+    ]
+    least = Objective(kind="memory", target_tokens=1e9)
+    drawn = draw(tmp_path, trials, objective=least)
+    assert "peak memory of the fullest rank (MiB)" in drawn["best_so_far"].svg.read_text()
+    assert "begins with 389 MiB in trial 0" in drawn["best_so_far"].alt
+    for axes in kept["best_so_far"].canvas.axes:
+        low, high = axes.get_ylim()
+        assert (0, True) == (low, 1.05 * 389 < high < 1.5 * 389)
+
+
+def test_a_single_other_trial_stays_near_in_the_singular(tmp_path):
+    assert "1 trial stays within 0% of it." in draw(tmp_path, SEVERAL[:2])["losses"].alt
 
 
 def test_a_losing_start_of_the_study_is_shown_by_its_time(tmp_path):
