@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sweeper.report.html_text import breakable, escaped, inline
+from sweeper.report.html_text import breakable_anywhere, escaped, inline
 from sweeper.report.page.blocks import Bars, Cell, Table, plain
 
 # A table of more rows than this scrolls by itself.
@@ -66,7 +66,7 @@ def _row(row: Sequence[Cell], head: Sequence[str], classes: Sequence[str], marke
 def _head(name: str, classes: str) -> str:
     if not name:
         return "<td></td>"
-    return f'<th scope="col"{_class(classes)}>{breakable(escaped(name))}</th>'
+    return f'<th scope="col"{_class(classes)}>{breakable_anywhere(escaped(name))}</th>'
 
 
 def _class(names: str) -> str:

@@ -207,3 +207,22 @@ def test_the_table_of_the_explorer_fits_a_desk(name, reports, open_report):
     assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
     last = box.locator("tbody tr").first.locator("td").last.bounding_box()
     assert last["x"] + last["width"] <= DESKTOP["width"]
+
+
+# How many lines each word of a table's head takes.
+_LINES = """heads => heads.flatMap(head => {
+    const text = head.firstChild;
+    return [...(text?.data ?? "").matchAll(/[a-z]+/g)].map(found => {
+        const range = document.createRange();
+        range.setStart(text, found.index);
+        range.setEnd(text, found.index + found[0].length);
+        return [found[0], range.getClientRects().length];
+    });
+})"""
+
+
+def test_no_word_of_a_tables_head_is_broken_on_a_phone(reports, open_report):
+    page = open_report(reports("full"), viewport=PHONE).page
+    words = page.locator(".scroll.narrow th").evaluate_all(_LINES)
+    assert ["tolerance", 1] in words
+    assert {1} == {lines for _, lines in words}
