@@ -19,7 +19,7 @@ class Ratio:
 
     def __str__(self) -> str:
         """``1.31 (1.28 to 1.34)``"""
-        return f"{_short(self.value)} ({_short(self.low)} to {_short(self.high)})"
+        return f"{short(self.value)} ({short(self.low)} to {short(self.high)})"
 
     def to_json(self) -> dict[str, float]:
         return asdict(self)
@@ -29,8 +29,21 @@ class Ratio:
         return None if document is None else Ratio(**document)
 
 
-def _short(value: float) -> str:
-    return f"{value:.2f}" if value < 100 else f"{value:.3g}"
+def short(value: float) -> str:
+    """Two decimals; of what is too small for them two digits, of what is large three."""
+    if value >= 100:
+        return f"{value:.3g}"
+    return f"{value:.2f}" if value >= 0.1 or not value else f"{value:.2g}"
+
+
+def with_spread(value: float, spread: float) -> str:
+    """``"1.12 (± 0.05)"``"""
+    return f"{short(value)} (± {short_spread(spread, value)})"
+
+
+def short_spread(spread: float, of: float) -> str:
+    """Of a ratio: two decimals, or two digits where those would be nothing or its own are more."""
+    return f"{spread:.2f}" if not spread or min(spread, of / 20) >= 0.005 else f"{spread:.2g}"
 
 
 def ratio_of(log_differences: Sequence[float], *, coverage: float = 0.95) -> Ratio | None:

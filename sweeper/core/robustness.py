@@ -141,7 +141,9 @@ def one_step_away(point: Point, steps: Mapping[str, Sequence[str]]) -> Iterator[
 def in_words(found: Robustness) -> str:
     """One to three sentences."""
     parts = [_neighbours_in_words(found)]
-    if found.head_room is not None:
+    if found.head_room is not None and found.head_room < 0:
+        parts.append(f"It is {-found.head_room:.1%} over its memory limit.")
+    elif found.head_room is not None:
         parts.append(f"It leaves {found.head_room:.0%} of its memory limit free.")
     if found.longest is not None:
         parts.append(found.longest.in_words())

@@ -20,6 +20,8 @@ from sweeper.core.trial import Trial
 IMPROVEMENT = 0.01
 # A sampler that proposes this many candidates in a row that the plan rules out has nothing left.
 MAX_REFUSED_IN_A_ROW = 200
+# The reason of a study that its user ended.
+INTERRUPTED = "interrupted"
 
 
 class Proposal(Protocol):
@@ -174,7 +176,8 @@ class Study:
     def _why_stop(self, started: float) -> str | None:
         run = [trial for trial in self._trials if not _was_refused(trial.outcome)]
         if len(run) >= self._budget.trials:
-            return f"{len(run)} trials were run (n_trials={self._budget.trials})"
+            trials = "1 trial was" if len(run) == 1 else f"{len(run)} trials were"
+            return f"{trials} run (n_trials={self._budget.trials})"
         if self._budget.seconds is not None and self._clock() - started >= self._budget.seconds:
             return f"the time is up (timeout={self._budget.seconds:g} s)"
         patience = self._budget.patience
@@ -202,7 +205,7 @@ class Study:
         return None
 
     def _interrupted(self) -> StudyResult:
-        return self._result("interrupted", interrupted=True)
+        return self._result(INTERRUPTED, interrupted=True)
 
     def _result(self, reason: str, **how: Any) -> StudyResult:
         return StudyResult(trials=tuple(self._trials), stop_reason=reason, **how)

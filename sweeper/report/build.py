@@ -16,6 +16,7 @@ from sweeper.core.standing import Standing
 from sweeper.errors import UsageError
 from sweeper.report.alternatives import forbidden
 from sweeper.report.bundle import write_bundle
+from sweeper.report.explained import explained
 from sweeper.report.figures import draw_figures
 from sweeper.report.html import to_html
 from sweeper.report.knobs import Knobs, knobs_of
@@ -23,7 +24,7 @@ from sweeper.report.markdown import to_markdown
 from sweeper.report.notes import write_notes
 from sweeper.report.page import report_page
 from sweeper.report.page.everything import known_files
-from sweeper.report.page.facts import StudyFacts
+from sweeper.report.page.facts import FROM_OUTSIDE, StudyFacts
 from sweeper.report.parquet import write_parquet
 from sweeper.report.table import trials_table
 from sweeper.report.verdict import verdict
@@ -55,7 +56,7 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
     write_text(folder.trials_csv, table.to_csv(index=False))
     not_written = [write_parquet(table, folder.trials_parquet)]
     write_bundle(folder, how)
-    ended = stop_reason or _stored_reason(folder) or "it was ended from outside"
+    ended = stop_reason or _stored_reason(folder) or FROM_OUTSIDE
     page = report_page(_facts(folder, study, how, ended))
     write_text(folder.report, to_markdown(page, folder.path))
     write_text(folder.report_html, to_html(page))
@@ -72,9 +73,9 @@ def _facts(
     folder: StudyFolder, study: Mapping[str, Any], how: Standing, stop_reason: str
 ) -> StudyFacts:
     """Of a folder that has its bundle; draws the figures."""
-    shares = _importances(folder, study)
     predictions = folder.read_predictions()
     knobs = knobs_of(how.trials, study.get("space", {}))
+    shares = explained(how.trials, knobs)
     return StudyFacts(
         title=str(study.get("study_name", folder.path.name)),
         place=str(folder.path),
@@ -85,8 +86,8 @@ def _facts(
         robust=_robustness(folder, how, study, knobs),
         ruled_out=read_json(folder.ruled_out),
         script=read_json(folder.script),
-        importances=shares,
-        figures=draw_figures(how, folder.figures, importances=shares, predictions=predictions),
+        explained=shares,
+        figures=draw_figures(how, folder.figures, explained_by=shares, predictions=predictions),
         ds_config=_text(folder.best_ds_config) if how.winner is not None else "",
         files={t.number: _there(folder.trial(t.number).path, _OF_A_TRIAL) for t in how.trials},
         others=_there(folder.path, known_files()),
@@ -132,12 +133,3 @@ def _robustness(
 
 def _stored_reason(folder: StudyFolder) -> str | None:
     return folder.stop_reason.read_text().strip() if folder.stop_reason.exists() else None
-
-
-def _importances(folder: StudyFolder, study: Mapping[str, Any]) -> dict[str, float]:
-    if "study_name" not in study:
-        return {}
-    from sweeper.search.optuna_study import importances, load_study
-
-    loaded = load_study(study.get("storage"), folder.journal, study["study_name"])
-    return importances(loaded) if loaded is not None else {}

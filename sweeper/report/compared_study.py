@@ -35,8 +35,8 @@ class ComparedStudy:
         return self.how.trials
 
     @property
-    def winner(self) -> Trial:
-        assert self.how.winner is not None  # a study without one is refused
+    def winner(self) -> Trial | None:
+        """None where nothing was measured."""
         return self.how.winner
 
     @property
@@ -75,7 +75,7 @@ class ComparedStudy:
 
 
 def compared_studies(typed: Sequence[str]) -> tuple[ComparedStudy, ...]:
-    """Reads them. Raises UsageError, or NothingMeasured, for the first that cannot be compared."""
+    """Reads them. Raises UsageError for the first that is none, NothingMeasured where no trial tells anything."""
     asked = f"report {' '.join(typed)}"
     seen: dict[Path, str] = {}
     for place in typed:
@@ -89,7 +89,14 @@ def compared_studies(typed: Sequence[str]) -> tuple[ComparedStudy, ...]:
         seen[resolved] = place
     names = [str(study_document(StudyFolder(p)).get("study_name", p.name)) for p in seen]
     labels = names if len(set(names)) == len(names) else _by_place(list(seen))
-    return tuple(_study(place, label, asked) for place, label in zip(typed, labels, strict=True))
+    studies = tuple(_study(p, label, asked) for p, label in zip(typed, labels, strict=True))
+    if not any(study.winner for study in studies):
+        trials = " and ".join(_trials(len(s.trials), s.place) for s in studies)
+        raise NothingMeasured(
+            f"{asked}: nothing was measured in any of them ({trials}); type python -m sweeper report "
+            f"{typed[0]} for what became of each"
+        )
+    return studies
 
 
 def _by_place(paths: Sequence[Path]) -> list[str]:
@@ -101,11 +108,12 @@ def _by_place(paths: Sequence[Path]) -> list[str]:
 def _study(place: str, label: str, asked: str) -> ComparedStudy:
     folder = StudyFolder(Path(place))
     how = how_it_stands(folder)
-    if how.winner is None:
-        num = len(how.trials)
-        trials = f"{num} trial{'' if num == 1 else 's'}" if num else "no trial has ended"
+    if not how.trials:
         raise NothingMeasured(
-            f"{asked}: nothing was measured in {place} ({trials}); type python -m sweeper report "
-            f"{place} for what became of each"
+            f"{asked}: no trial has ended in {place}; name it when one has: {_TYPE}"
         )
     return ComparedStudy(label=label, place=place, how=how, study=study_document(folder))
+
+
+def _trials(number: int, place: str) -> str:
+    return f"{number} trial{'' if number == 1 else 's'} in {place}"

@@ -10,15 +10,14 @@ from typing import Any
 
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Measured
-from sweeper.core.ratios import Ratio, ratio_of_separate
+from sweeper.core.ratios import Ratio, ratio_of_separate, with_spread
 from sweeper.core.trial import Trial
 from sweeper.report.compared_study import ComparedStudy
 from sweeper.report.knobs import shown_value
+from sweeper.report.unequal_work import unequal_work
 
 # A machine of the same kind is as good; the rest of an environment decides what a number means.
 _SAME_KIND = ("host",)
-# What decides what is trained: tokens/s of other work are other tokens.
-_TRAINING = ("model.", "workload.", "optimizer.", "script.")
 # Of how a study was made, what says nothing of it.
 _NOT_TOLD = ("study_name", "storage", "resume", "direction", "custom_search_space")
 
@@ -52,7 +51,7 @@ class Times:
 
     def __str__(self) -> str:
         """``1.12 (1.08 to 1.16)``, or ``1.12 (± 0.05)`` where each ran once."""
-        return str(self.interval) if self.interval else f"{self.value:.2f} (± {self.spread:.2f})"
+        return str(self.interval) if self.interval else with_spread(self.value, self.spread)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +80,8 @@ class Comparison:
 
     @property
     def unequal_training(self) -> tuple[str, ...]:
-        """The settings that make their work another."""
-        return tuple(d.name for d in self.fixed if d.name.startswith(_TRAINING))
+        """The settings that make the work of trials another, between studies or within one."""
+        return unequal_work(t for study in self.studies for t in study.trials)
 
     @property
     def ranked_together(self) -> bool:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sweeper.core.files import write_text
-from sweeper.core.outcome import became, kind_of
 from sweeper.core.quantities import format_bytes, format_rate
 from sweeper.errors import UsageError
 from sweeper.report.compared_study import ComparedStudy, compared_studies
-from sweeper.report.comparison import Comparison, Difference, compare, times
+from sweeper.report.comparison import Comparison, Difference, compare
+from sweeper.report.comparison_short import gain, in_short, may_be_compared, outcomes
 from sweeper.report.comparison_trials import same_candidates, together
 from sweeper.report.html import to_html
 from sweeper.report.knobs import shown_value
@@ -19,21 +18,16 @@ from sweeper.report.markdown import to_markdown
 from sweeper.report.page.answer import changed_settings
 from sweeper.report.page.blocks import (
     Block,
-    Bullets,
-    Callout,
     Cell,
     Code,
     Page,
     Paragraph,
     Section,
     Table,
-    Text,
-    listed,
     say,
 )
-from sweeper.report.page.words import counted, options
+from sweeper.report.page.words import counted
 
-_MOST_NAMED = 4
 _SUFFIXES = (".md", ".html")
 
 
@@ -57,7 +51,7 @@ def comparison_page(found: Comparison) -> Page:
     """Without a common ranking where there can be none."""
     labels = [study.label for study in found.studies]
     sections = (
-        Section(name="short", title="In short", blocks=[*_may_be_compared(found), _short(found)]),
+        Section(name="short", title="In short", blocks=[*may_be_compared(found), in_short(found)]),
         Section(name="differs", title="What differs", blocks=[*_differences(found)]),
         Section(name="studies", title="Side by side", blocks=[*_side_by_side(found)]),
         same_candidates(found),
@@ -72,91 +66,6 @@ def comparison_page(found: Comparison) -> Page:
         ),
         sections=[section for section in sections if section is not None],
     )
-
-
-def _may_be_compared(found: Comparison) -> Iterator[Block]:
-    if found.unequal_environments:
-        yield Callout(
-            tone="caution",
-            text=say(
-                "These studies ran in unequal environments, which differ in {}: a difference between "
-                "their numbers may be the environment's, and their trials are not ranked together.",
-                _some(found.unequal_environments),
-            ),
-        )
-    if found.unequal_training:
-        yield Callout(
-            tone="caution",
-            text=say(
-                "They do not train the same, they differ in {}: a token of one is not the work of a "
-                "token of the other, and their trials are not ranked together.",
-                _some(found.unequal_training),
-            ),
-        )
-    if found.ranked_together:
-        hosts = " (on another host of the same kind)" if found.environment else ""
-        yield Callout(
-            tone="neutral",
-            text=say(
-                f"They ran in equal environments{hosts} and train the same: their trials are ranked "
-                "together below. They did not take turns: what slows a machine on one day is in the "
-                "numbers of that day."
-            ),
-        )
-
-
-def _some(names: Sequence[str]) -> Text:
-    """Of many the first few; a table below has them all."""
-    if len(names) <= _MOST_NAMED + 1:
-        return options(names)
-    return (
-        *listed([Code(n) for n in names[:_MOST_NAMED]]),
-        f" and {len(names) - _MOST_NAMED} more",
-    )
-
-
-def _short(found: Comparison) -> Bullets:
-    first, *others = found.studies
-    return Bullets(items=[item for other in others for item in _against(found, first, other)])
-
-
-def _against(found: Comparison, first: ComparedStudy, other: ComparedStudy) -> Iterator[Text]:
-    names = (Code(other.label), Code(first.label))
-    ratio = times(other, other.winner, first, first.winner)
-    if ratio is not None:
-        how = "95 % interval of both finals" if ratio.interval else "each ran once"
-        doubt = "" if ratio.is_clear else "; that is within the noise"
-        yield say(
-            f"The winner of {{}}, trial {other.winner.number}, reaches {ratio} times the tokens/s of "
-            f"the winner of {{}}, trial {first.winner.number} ({how}){doubt}.",
-            *names,
-        )
-    yield say(
-        f"The gain of each over its own baseline: {{}} {gain(other)}; {{}} {gain(first)}.", *names
-    )
-    peaks = [format_bytes(s.best_peak(s.winner) or 0) for s in (other, first)]
-    yield say(f"The fullest rank of {{}} takes {peaks[0]}, that of {{}} {peaks[1]}.", *names)
-    fixed = {d.name for d in found.fixed}
-    changed = [n for n in changed_settings(other.winner, first.winner) if n not in fixed]
-    if changed:
-        values = listed([Code(f"{n}={shown_value(other.winner.settings.get(n))}") for n in changed])
-        yield say("The winner of {} has {}, unlike that of {}.", names[0], values, names[1])
-    else:
-        but = ", but for what differs between the two studies anyhow" if found.fixed else ""
-        yield say(f"Both chose the same settings{but}.")
-
-
-def gain(study: ComparedStudy) -> str:
-    """The winner's throughput over the baseline's, with its interval or its spread."""
-    finals, winner, baseline = study.how.finals, study.winner, study.baseline
-    if winner.number == baseline.number:
-        return "none, the baseline itself won"
-    if finals is not None and finals.winner == winner.number and finals.gain is not None:
-        return str(finals.gain)
-    ratio = times(study, winner, study, baseline)
-    if ratio is None:
-        return f"not told, the baseline {became(baseline.outcome)}"
-    return f"{ratio}, each of the two ran once"
 
 
 def _differences(found: Comparison) -> Iterator[Block]:
@@ -185,7 +94,9 @@ def _side_by_side(found: Comparison) -> Iterator[Block]:
         head=("", *(study.label for study in found.studies)),
         rows=[[name, *(column[name] for column in columns)] for name in columns[0]],
     )
-    names = dict.fromkeys(n for s in found.studies for n in changed_settings(s.winner, s.baseline))
+    names = dict.fromkeys(
+        n for s in found.studies if s.winner for n in changed_settings(s.winner, s.baseline)
+    )
     if names:
         yield Table(
             caption="What a winner has otherwise than its baseline (baseline → winner)",
@@ -195,14 +106,16 @@ def _side_by_side(found: Comparison) -> Iterator[Block]:
 
 
 def _changed(study: ComparedStudy, name: str) -> str:
+    if study.winner is None:
+        return ""
     before, after = (shown_value(t.settings.get(name)) for t in (study.baseline, study.winner))
     return after if before == after else f"{before} → {after}"
 
 
 def _column(study: ComparedStudy) -> dict[str, Cell]:
-    winner, settings = study.winner, study.winner.settings
-    kinds = Counter(kind_of(trial.outcome) for trial in study.trials)
-    limit = winner.memory_limit_bytes
+    winner = study.winner
+    settings = (winner or study.baseline).settings
+    limit = (winner or study.baseline).memory_limit_bytes
     return {
         "folder": (Code(study.place),),
         "model": str(settings.get("model.name", settings.get("model._target_"))),
@@ -214,11 +127,10 @@ def _column(study: ComparedStudy) -> dict[str, Cell]:
             for name in ("torch", "deepspeed")
             if e.get(name)
         ),
-        "winner": f"trial {winner.number}",
-        "tokens/s": format_rate(study.best_rate(winner) or 0.0),
+        "winner": f"trial {winner.number}" if winner else "none",
+        "tokens/s": format_rate(study.best_rate(winner) or 0.0) if winner else "",
         "gain over its baseline": gain(study),
-        "peak memory": format_bytes(study.best_peak(winner) or 0),
+        "peak memory": format_bytes(study.best_peak(winner) or 0) if winner else "",
         "memory limit of a rank": format_bytes(limit) if limit else "all of the device",
-        "trials": f"{len(study.trials)}: "
-        + ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())),
+        "trials": outcomes(study),
     }

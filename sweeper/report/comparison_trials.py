@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from sweeper.core.equivalence import ranking
 from sweeper.core.outcome import Stopped, kind_of, measurement_of, reason_of
 from sweeper.core.quantities import format_bytes, format_rate
+from sweeper.core.ratios import short
 from sweeper.core.trial import Trial
 from sweeper.report.compared_study import ComparedStudy
 from sweeper.report.comparison import Comparison, Pair
@@ -130,10 +131,10 @@ def _in_sum(number: int, ratios: Sequence[float]) -> str:
     if not ratios:
         return both + "none was measured in both."
     low, high = min(ratios), max(ratios)
-    span = f", candidate by candidate from {low:.2f} to {high:.2f}" if len(ratios) > 1 else ""
+    span = f", candidate by candidate from {short(low)} to {short(high)}" if len(ratios) > 1 else ""
     return (
         f"{both}{len(ratios)} of them measured in both: in the median the second reaches "
-        f"{statistics.median(ratios):.2f} times the tokens/s of the first{span}. In brackets behind "
+        f"{short(statistics.median(ratios))} times the tokens/s of the first{span}. In brackets behind "
         "a ratio stands a 95 % interval where both were in their finals, else how far their steps "
         "scatter: from one process to the next it may be more."
     )

@@ -46,7 +46,7 @@ class Effect:
     """Of one option that the winner has otherwise than the baseline.
 
     ``near`` says beside whom the pair was found: the winner, the baseline, or neither. Without a pair
-    there is only ``importance``, the option's share in how all throughputs differ.
+    there is only ``explains``, the option's share in how all throughputs differ.
     """
 
     knob: str
@@ -55,7 +55,7 @@ class Effect:
     pair: Compared | None
     near: str
     pairs: int
-    importance: float | None
+    explains: float | None
 
 
 def compared(trial: Trial, other: Trial, finals: FinalistsResult | None) -> Compared | None:
@@ -91,12 +91,12 @@ def effects(
     knobs: Knobs,
     *,
     finals: FinalistsResult | None = None,
-    importances: Mapping[str, float],
+    explained: Mapping[str, float],
 ) -> list[Effect]:
     """One for each option that the two differ in, the largest first."""
     groups = Neighbourhoods(trials, knobs)
     found = [
-        _effect(name, winner, baseline, groups, knobs, finals, importances)
+        _effect(name, winner, baseline, groups, knobs, finals, explained)
         for name in knobs.differing(winner, baseline)
     ]
     return sorted(found, key=lambda e: -abs(math.log(e.pair.times)) if e.pair else 0.0)
@@ -109,7 +109,7 @@ def _effect(
     groups: Neighbourhoods,
     knobs: Knobs,
     finals: FinalistsResult | None,
-    importances: Mapping[str, float],
+    explained: Mapping[str, float],
 ) -> Effect:
     before, after = knobs.values[baseline.number][name], knobs.values[winner.number][name]
     near, pair, count = "", None, 0
@@ -128,7 +128,7 @@ def _effect(
         pair=pair,
         near=near,
         pairs=count,
-        importance=importances.get(name, importances.get(f"+{name}")),
+        explains=explained.get(name),
     )
 
 

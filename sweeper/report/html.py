@@ -36,6 +36,7 @@ _SCRIPTS = (
     "copy.js",
     "overflow.js",
     "trials.js",
+    "colors.js",
     "key.js",
     "scatter.js",
     "parallel.js",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sweeper.report.html_text import breakable, escaped, inline
+from sweeper.report.html_text import breakable_anywhere, escaped, inline
 from sweeper.report.page.blocks import Bars, Cell, Table, plain
 
 # A table of more rows than this scrolls by itself.
 _LONG = 30
 # On a phone a table of so few columns fits, its words wrapped.
 _FITS = 4
-# The cells of one of more columns, or with sentences in the last, stand one below the other there.
+# The cells of one of more columns, or with a longer one among them, stand one below the other there.
 _PROSE = 40
 # One of more columns than this scrolls sideways, a line for each row.
 _WIDE = 8
@@ -50,9 +50,9 @@ def _kind(table: Table) -> str:
     """How it gets onto a phone: by wrapping, row below row, or by scrolling."""
     if len(table.head) > _WIDE:
         return "wide"
-    if any(len(plain(row[-1])) > _PROSE for row in table.rows):
-        return "stacked prose"
-    return "stacked" if len(table.head) > _FITS else "narrow"
+    if not any(len(plain(cell)) > _PROSE for row in table.rows for cell in row[1:]):
+        return "stacked" if len(table.head) > _FITS else "narrow"
+    return "stacked prose" if table.prose else "stacked"
 
 
 def _row(row: Sequence[Cell], head: Sequence[str], classes: Sequence[str], marked: bool) -> str:
@@ -66,7 +66,7 @@ def _row(row: Sequence[Cell], head: Sequence[str], classes: Sequence[str], marke
 def _head(name: str, classes: str) -> str:
     if not name:
         return "<td></td>"
-    return f'<th scope="col"{_class(classes)}>{breakable(escaped(name))}</th>'
+    return f'<th scope="col"{_class(classes)}>{breakable_anywhere(escaped(name))}</th>'
 
 
 def _class(names: str) -> str:

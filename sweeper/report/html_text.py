@@ -9,6 +9,9 @@ from urllib.parse import quote
 
 from sweeper.report.page.blocks import Cell, Code, Link, Piece, Strong
 
+# So many letters in a row are no word, and are broken into such parts.
+_NO_WORD, _PART = re.compile(r"[^\W_]{24,}"), re.compile(r"[^\W_]{12}")
+
 
 def escaped(text: str) -> str:
     """The only way for words into the page."""
@@ -37,3 +40,8 @@ def _piece(piece: Piece) -> str:
 def breakable(text: str) -> str:
     """Escaped text in which a long name may go on in a new line behind its dots, strokes and slashes."""
     return re.sub(r"(?<=\w)([._/=]+)(?=\w)", r"\1<wbr>", text)
+
+
+def breakable_anywhere(text: str) -> str:
+    """The same, for where a column is as wide as its longest word: no name is too long for one."""
+    return _NO_WORD.sub(lambda name: _PART.sub(r"\g<0><wbr>", name[0]), breakable(text))

@@ -10,6 +10,7 @@ from sweeper.core.finalists import SAME_MEMORY, FinalistsResult
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Measured, became, measurement_of
 from sweeper.core.quantities import format_bytes, format_rate
+from sweeper.core.ratios import short, with_spread
 from sweeper.core.rounds import peak_bytes
 from sweeper.core.standing import Standing
 from sweeper.core.trial import Trial
@@ -136,7 +137,7 @@ def _of_the_search(how: Standing) -> str:
     if gained(how) == "unclear":
         said = f"no clear gain over your own options; trial {best.number} {_comparative(how)}"
     return (
-        f"{said}: {speed}, {gain:.2f} (± {uncertainty:.2f}) times "
+        f"{said}: {speed}, {with_spread(gain, uncertainty)} times "
         f"the baseline's {format_rate(theirs.tokens_per_second)} tokens/s"
         f"{_memory_saved(how, won, theirs)}"
     )
@@ -196,16 +197,14 @@ def _speed(tokens_per_second: float, peak: int, how: Standing) -> str:
 def _memory_saved(how: Standing, won: Measurement, theirs: Measurement) -> str:
     if how.objective.kind != "memory":
         return ""
-    return (
-        f" and {won.peak_bytes / theirs.peak_bytes:.2f} times its {format_bytes(theirs.peak_bytes)}"
-    )
+    return f" and {short(won.peak_bytes / theirs.peak_bytes)} times its {format_bytes(theirs.peak_bytes)}"
 
 
 def _memory_of_the_finals(finals: FinalistsResult) -> str:
     if finals.objective.kind != "memory" or finals.advantage is None:
         return ""
     peak = peak_bytes(finals.rounds, finals.baseline or 0) or 0
-    return f" and {1 / finals.advantage.value:.2f} times its {format_bytes(peak)}"
+    return f" and {short(1 / finals.advantage.value)} times its {format_bytes(peak)}"
 
 
 def _misses_the_floor(how: Standing) -> bool:

@@ -98,17 +98,6 @@ def load_study(storage: str | None, journal: Path, study_name: str) -> optuna.st
         return None
 
 
-def importances(study: optuna.study.Study) -> dict[str, float]:
-    """Each parameter's share in how the measured throughputs differ; empty where it cannot be told."""
-    try:
-        with warnings.catch_warnings():
-            # Too few trials, or all alike: Optuna then makes all equal, which would look like a finding.
-            warnings.simplefilter("error", UserWarning)
-            return dict(optuna.importance.get_param_importances(study))
-    except (ValueError, RuntimeError, ImportError, UserWarning):
-        return {}  # too few measured trials, or nothing that varies
-
-
 def _storage(storage: str | None, journal: Path) -> BaseStorage:
     if storage is None:
         make_folder(journal.parent)

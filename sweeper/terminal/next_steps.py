@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from sweeper.core.commands import go_on, look_on, typed
 from sweeper.core.folder import StudyFolder
-from sweeper.core.outcome import Infeasible, kind_of
+from sweeper.core.outcome import kind_of
 from sweeper.core.standing import Standing
 from sweeper.core.start import script_facts, start_of
 from sweeper.core.trial import Trial
 from sweeper.terminal.words import labelled
 
-_COMMAND = "python -m sweeper"
 _INDENT = 9
 
 # What it is for, and what to type or open.
@@ -33,7 +32,7 @@ def next_steps(
     """Lines of what is worth doing next; ``arguments`` are those that the study was begun with."""
     steps: list[Step] = []
     if interrupted:
-        steps.append(("go on", _typed(f"resume={folder.path}")))
+        steps.append(("go on", go_on(str(folder.path))))
     if how.winner is None:
         steps += _nothing_measured(how, folder, arguments)
     elif how.winner.number == how.trials[0].number:
@@ -57,15 +56,14 @@ def _somebody_won(winner: Trial, folder: StudyFolder) -> Iterator[Step]:
         yield "first", change
     yield "use", start.command
     yield "more", str(folder.bundle.readme)
-    yield "later", _typed("verify", str(folder.path))
+    yield "later", typed("verify", str(folder.path))
 
 
 def _baseline_won(how: Standing, folder: StudyFolder, interrupted: bool) -> Iterator[Step]:
     yield "use", f"your own options, as they are; also in {folder.best}"
     if interrupted:
         return
-    run = sum(not isinstance(trial.outcome, Infeasible) for trial in how.trials)
-    yield "look on", _typed(f"resume={folder.path}", f"hydra.sweeper.n_trials={2 * run}")
+    yield "look on", look_on(str(folder.path), how.trials)
 
 
 def _nothing_measured(
@@ -79,19 +77,15 @@ def _nothing_measured(
     match kind:
         case "out-of-memory":
             if explained:
-                yield "why", _typed("explain", *plain)
-            yield "try", _typed(*again, "space=memory")
+                yield "why", typed("explain", *plain)
+            yield "try", typed(*again, "space=memory")
         case "infeasible" if explained:
-            yield "why", _typed("explain", *plain)
+            yield "why", typed("explain", *plain)
         case "timed-out":
-            yield "try", _typed(*again, "measure=quick", "launch.timeout_seconds=1200")
+            yield "try", typed(*again, "measure=quick", "launch.timeout_seconds=1200")
         case "unsupported":
-            yield "why", _typed("doctor")
+            yield "why", typed("doctor")
         case _:
             failed = next(t for t in how.trials if kind_of(t.outcome) == kind)
             yield "log", str(folder.trial(failed.number).stderr)
-            yield "why", _typed("doctor")
-
-
-def _typed(*words: str) -> str:
-    return f"{_COMMAND} {shlex.join(words)}"
+            yield "why", typed("doctor")

@@ -83,12 +83,6 @@ def test_a_name_is_in_one_piece_where_there_is_room(reports, open_report):
     assert {1} == set(lines)
 
 
-def test_the_table_of_the_explorer_fits_a_desk(reports, open_report):
-    page = open_report(reports("full")).page
-    box = page.locator("#explorer .scroll.wide")
-    assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
-
-
 @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
 @pytest.mark.parametrize("name", ["full", "small", "crowd", "hostile"])
 def test_labels_of_axes_never_meet_and_stay_in_the_frame(name, viewport, reports, open_report):
@@ -175,3 +169,60 @@ def test_a_trial_that_trains_differently_has_a_mark_of_its_own(reports, open_rep
     page.locator("tr[data-trial='13']").hover()
     assert "trains differently" in page.locator(".details").inner_text()
     assert 0 == open_report(reports("small")).page.locator(".differs").count()
+
+
+def colors_by(page, option):
+    """Of the legend, and of each trial's line."""
+    page.get_by_label("colour by").select_option(label=option)
+    legend = page.locator(".legend li")
+    dots = legend.locator("i").evaluate_all("all => all.map(i => i.style.background)")
+    lines = page.locator(".parallel svg > path.line").evaluate_all(
+        "all => all.map(line => line.getAttribute('stroke'))"
+    )
+    return legend.all_inner_texts(), dots, lines
+
+
+def test_of_more_words_than_colours_the_rest_share_one_that_says_so(reports, open_report):
+    words, dots, lines = colors_by(open_report(reports("many")).page, "ds.word")
+    assert [*(f"ds.word=word{n}" for n in range(7)), "other values of ds.word"] == words
+    assert 8 == len(set(dots)) == len(set(lines))
+
+
+def test_of_more_numbers_than_colours_each_has_its_place_on_a_scale(reports, open_report):
+    page = open_report(reports("many")).page
+    words, dots, lines = colors_by(page, "launch.omp_threads")
+    assert [f"launch.omp_threads={n}" for n in (1, 3, 6, 8, 10)] == words
+    assert 5 == len(set(dots))
+    assert 10 == len(set(lines))
+    shades = page.locator(".parallel svg > path.line").evaluate_all(
+        "all => all.map(line => getComputedStyle(line).stroke)"
+    )
+    assert 10 == len(set(shades))  # the browser reads them as colours
+
+
+@pytest.mark.parametrize("name", ["standard", "full"])
+def test_the_table_of_the_explorer_fits_a_desk(name, reports, open_report):
+    page = open_report(reports(name)).page
+    box = page.locator("#explorer .scroll.wide")
+    assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
+    last = box.locator("tbody tr").first.locator("td").last.bounding_box()
+    assert last["x"] + last["width"] <= DESKTOP["width"]
+
+
+# How many lines each word of a table's head takes.
+_LINES = """heads => heads.flatMap(head => {
+    const text = head.firstChild;
+    return [...(text?.data ?? "").matchAll(/[a-z]+/g)].map(found => {
+        const range = document.createRange();
+        range.setStart(text, found.index);
+        range.setEnd(text, found.index + found[0].length);
+        return [found[0], range.getClientRects().length];
+    });
+})"""
+
+
+def test_no_word_of_a_tables_head_is_broken_on_a_phone(reports, open_report):
+    page = open_report(reports("full"), viewport=PHONE).page
+    words = page.locator(".scroll.narrow th").evaluate_all(_LINES)
+    assert ["tolerance", 1] in words
+    assert {1} == {lines for _, lines in words}

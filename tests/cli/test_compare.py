@@ -16,6 +16,7 @@ def here(tmp_path):
         ("one", measured(100.0)),
         ("other", measured(120.0)),
         ("failed", Crashed(reason="x", evidence="", exit_code=1)),
+        ("broken", Crashed(reason="x", evidence="", exit_code=1)),
     ):
         write_json(StudyFolder(tmp_path / name).trial(0).trial, trial_of(0, outcome).to_json())
     (tmp_path / "empty").mkdir()
@@ -44,7 +45,7 @@ def test_a_comparison_is_written_where_it_is_asked_for_and_nowhere_else(here):
         (("one", "nowhere"), 2, "there is no study in nowhere (no trials/)"),
         (("one", "empty"), 2, "there is no study in empty (no trials/)"),
         (("one", "./one"), 2, "./one is the same study as one; name each once"),
-        (("one", "failed"), 3, "nothing was measured in failed (1 trial)"),
+        (("failed", "broken"), 3, "nothing was measured in any of them (1 trial in failed and 1 "),
         (("one", "other", "--output", "c.pdf"), 2, "ends in .md or .html is wanted"),
         (("one", "other", "--output"), 2, "expected one argument"),
         (("one", "--output", "c.md"), 2, "--output goes with two studies or more"),

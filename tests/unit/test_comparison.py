@@ -249,12 +249,60 @@ def test_the_same_study_twice_is_one_line(before_and_after):
         compare_studies([before_and_after[0], again], output=None)
 
 
-def test_a_study_in_which_nothing_was_measured_is_one_line(before_and_after, tmp_path):
-    failed = study(
-        tmp_path / "failed", [trial_of(0, Crashed(reason="x", evidence="", exit_code=1))]
-    )
-    with pytest.raises(NothingMeasured, match=r"in .*failed \(1 trial\); type"):
-        compare_studies([before_and_after[0], failed], output=None)
+def failed(folder):
+    """Of a study in which nothing was measured."""
+    crashed = Crashed(reason="a rank died", evidence="", exit_code=1)
+    return study(folder, [replace(t, outcome=crashed) for t in trials_of()[:2]])
+
+
+def test_a_study_in_which_nothing_was_measured_is_a_column_among_others(before_and_after, tmp_path):
+    places = [before_and_after[0], failed(tmp_path / "failed"), before_and_after[1]]
+    for order in (places, [places[1], *places[::2]]):
+        text = compare_studies(order, output=None)
+        assert "* Nothing was measured in `failed`: 2 trials: 2 crashed.\n" in text
+        ((_, *winners),) = rows(text, "winner |")
+        assert sorted(winners) == ["none", "trial 2", "trial 2"]
+        ((_, *outcomes),) = rows(text, "trials |")
+        assert "2 trials: 2 crashed" in outcomes
+        assert "Measured in one, or failed otherwise:" in text
+        assert "crashed, a rank died" in text
+    assert "reaches 1.10" in compare_studies(places, output=None)
+    both = compare_studies(places[:2], output=None)
+    assert "* The gain of `before` over its own baseline: 2.50 (± 0.04), each" in both
+
+
+def test_studies_of_which_none_measured_anything_are_one_line(tmp_path):
+    places = [failed(tmp_path / name) for name in ("one", "other")]
+    with pytest.raises(
+        NothingMeasured,
+        match=r"nothing was measured in any of them \(2 trials in .*one and 2 .*; type",
+    ):
+        compare_studies(places, output=None)
+
+
+def test_a_study_of_which_no_trial_has_ended_is_one_line(before_and_after, tmp_path):
+    StudyFolder(tmp_path / "begun").trials.mkdir(parents=True)
+    with pytest.raises(NothingMeasured, match=r"no trial has ended in .*begun; name it when.*type"):
+        compare_studies([before_and_after[0], str(tmp_path / "begun")], output=None)
+
+
+def test_another_implementation_of_the_optimizer_is_the_same_work(tmp_path):
+    one = study(tmp_path / "one", trials_of())
+    other = trials_of(**{"optimizer.implementation": "foreach"})
+    text = compare_studies([one, study(tmp_path / "other", other)], output=None)
+    assert "## Ranked together" in text
+    assert [["`optimizer.implementation`", "fused", "foreach"]] == rows(text, "`optimizer.impl")
+
+
+def test_studies_that_vary_their_work_within_are_not_ranked(tmp_path):
+    grid = [
+        trial_of(n, measured(100.0 + n), **{"workload.sequence_length": 32 * (n + 1)})
+        for n in range(2)
+    ]
+    places = [study(tmp_path / name, grid) for name in ("one", "other")]
+    text = compare_studies(places, output=None)
+    assert "do not train the same, they differ in `workload.sequence_length`:" in text
+    assert "## Ranked together" not in text
 
 
 def test_what_users_named_cannot_break_the_page(tmp_path):

@@ -9,7 +9,8 @@ from sweeper.core.objective import Objective
 from sweeper.core.outcome import Crashed, OutOfMemory, Stopped
 from sweeper.core.prediction import Prediction
 from sweeper.core.standing import standing
-from sweeper.report.figures import draw_figures
+from sweeper.report import figures
+from sweeper.report.figures import draw_figures, frame
 from sweeper.report.figures.frame import INK
 from tests.support import measured, trial_of
 
@@ -43,11 +44,11 @@ def finals_of(numbers, *, baseline=0):
     return judge(contest, [{n: measured(r + k) for n, r in rates.items()} for k in range(3)])
 
 
-def draw(folder, trials, *, importances=None, predictions=None, **how):
+def draw(folder, trials, *, explained=None, predictions=None, **how):
     drawn = draw_figures(
         standing(trials, **how),
         folder,
-        importances=importances or {},
+        explained_by=explained or {},
         predictions=predictions or {},
     )
     return {figure.png.stem: figure for figure in drawn}
@@ -57,7 +58,7 @@ def draw_all(folder):
     return draw(
         folder,
         SEVERAL,
-        importances={"zero": 0.7, "batch.micro_size": 0.3},
+        explained={"zero": 0.7, "batch.micro_size": 0.3},
         predictions=PREDICTIONS,
         finals=finals_of((6, 5)),
     )
@@ -72,7 +73,7 @@ def test_every_picture_is_a_png_and_an_svg_with_words(drawn_all):
     drawn = drawn_all
     assert {
         *("throughput_memory", "finalists", "best_so_far", "parallel_coordinates"),
-        *("throughput_stage_micro_batch", "importances", "predicted_memory", "losses"),
+        *("throughput_stage_micro_batch", "explained", "predicted_memory", "losses"),
     } == set(drawn)
     for figure in drawn.values():
         assert figure.png.read_bytes().startswith(b"\x89PNG")
@@ -92,7 +93,11 @@ def test_every_picture_is_a_png_and_an_svg_with_words(drawn_all):
         ("best_so_far", "begins with 1,000 tokens/s in trial 0 and reaches its last, 7,006"),
         ("parallel_coordinates", "trial 6, has zero.stage 0, batch.micro_size 4"),
         ("throughput_stage_micro_batch", "at most 7,006 tokens/s, with ZeRO 0 and a micro-batch"),
-        ("importances", "zero 70%, batch.micro_size 30%"),
+        (
+            "explained",
+            "variance of the logarithm of tokens/s that lies between an option's values, most first: "
+            "zero 70%, batch.micro_size 30%.",
+        ),
         ("predicted_memory", "off by 10.0% on average, and by 10.0% at most"),
         ("losses", "from 6.2 to 5.9 in 4 optimizer steps. 8 trials stay within 0% of it"),
     ],
@@ -139,8 +144,8 @@ def test_svgs_can_stand_in_one_page_and_take_the_colour_of_its_text(drawn_all):
 
 
 def test_text_stays_text_whatever_it_says(tmp_path):
-    drawn = draw(tmp_path, SEVERAL, importances={"ds.$x^2$ <script>&": 0.6, "zero": 0.4})
-    root = ElementTree.fromstring(drawn["importances"].svg.read_text())
+    drawn = draw(tmp_path, SEVERAL, explained={"ds.$x^2$ <script>&": 0.6, "zero": 0.4})
+    root = ElementTree.fromstring(drawn["explained"].svg.read_text())
     assert "ds.$x^2$ <script>&" in "".join(root.itertext())
 
 
@@ -212,8 +217,30 @@ def test_the_best_so_far_is_in_the_unit_that_the_study_was_after(tmp_path):
     least = Objective(kind="memory", target_tokens=1e9, throughput_floor=100.0)
     drawn = draw(tmp_path, SEVERAL, objective=least)
     assert "GiB" in drawn["best_so_far"].alt
+    assert 1 == drawn["best_so_far"].svg.read_text().count("peak memory of the fullest rank (GiB)")
     hours = Objective(kind="time_to_target", target_tokens=1e9)
     assert "hours for 1e+09 tokens" in draw(tmp_path, SEVERAL, objective=hours)["best_so_far"].alt
+
+
+def test_memory_below_a_gibibyte_is_drawn_in_mebibytes_and_nothing_is_cut(tmp_path, monkeypatch):
+    kept = {}
+    save = frame.save
+    monkeypatch.setattr(figures, "save", lambda p, f: kept.setdefault(p.name, p) and save(p, f))
+    trials = [
+        trial_of(n, measured(1000.0, peak_bytes=(389 - n) * 2**20), **{"zero.stage": n})
+        for n in range(4)
+    ]
+    least = Objective(kind="memory", target_tokens=1e9)
+    drawn = draw(tmp_path, trials, objective=least)
+    assert "peak memory of the fullest rank (MiB)" in drawn["best_so_far"].svg.read_text()
+    assert "begins with 389 MiB in trial 0" in drawn["best_so_far"].alt
+    for axes in kept["best_so_far"].canvas.axes:
+        low, high = axes.get_ylim()
+        assert (0, True) == (low, 1.05 * 389 < high < 1.5 * 389)
+
+
+def test_a_single_other_trial_stays_near_in_the_singular(tmp_path):
+    assert "1 trial stays within 0% of it." in draw(tmp_path, SEVERAL[:2])["losses"].alt
 
 
 def test_a_losing_start_of_the_study_is_shown_by_its_time(tmp_path):

@@ -8,7 +8,7 @@ from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, Stopped
 from sweeper.core.space import Choice, FloatRange, IntRange, SearchSpace
 from sweeper.errors import UsageError
 from sweeper.search.optuna_sampler import OptunaSampler
-from sweeper.search.optuna_study import importances, load_study, open_study
+from sweeper.search.optuna_study import load_study, open_study
 from tests.support import measured, trial_of
 
 SPACE = SearchSpace(
@@ -267,10 +267,6 @@ def test_results_go_by_the_trials_number_in_whatever_order_they_come(tmp_path):
         number = recorded.user_attrs["trial"]
         assert points[number] == {n: str(v) for n, v in recorded.params.items()}
         assert 100.0 * (number + 1) == pytest.approx(recorded.value)
-
-
-def test_importances_are_empty_where_there_is_nothing_to_compare(tmp_path):
-    assert {} == importances(opened(tmp_path))
 
 
 def test_parameters_of_a_custom_search_space_are_proposed_too(tmp_path):

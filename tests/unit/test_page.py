@@ -12,6 +12,7 @@ from sweeper.core.objective import Objective
 from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, Stopped, measurement_of
 from sweeper.core.quantities import format_bytes
 from sweeper.core.standing import standing
+from sweeper.core.study import INTERRUPTED
 from sweeper.report.alternatives import alternatives
 from sweeper.report.build import build_report
 from sweeper.report.effects import effects
@@ -52,7 +53,7 @@ def folder(tmp_path_factory):
 def effects_of(trials, **more):
     how = standing(trials)
     knobs = knobs_of(trials, SPACE)
-    found = effects(how.winner, trials[0], trials, knobs, **{"importances": {}, **more})
+    found = effects(how.winner, trials[0], trials, knobs, **{"explained": {}, **more})
     return {effect.knob: effect for effect in found}
 
 
@@ -90,13 +91,13 @@ def test_else_beside_the_baseline_else_between_any_two_that_differ_in_nothing_el
     )
 
 
-def test_without_such_a_pair_there_is_an_importance_and_no_effect():
+def test_without_such_a_pair_there_is_what_it_explains_and_no_effect():
     both = {"batch.micro_size": 4, "zero.stage": 1}
     found = effects_of(
-        [at(0, measured(100.0)), at(1, measured(300.0), **both)], importances={"zero.stage": 0.7}
+        [at(0, measured(100.0)), at(1, measured(300.0), **both)], explained={"zero.stage": 0.7}
     )
-    assert (None, 0.7) == (found["zero.stage"].pair, found["zero.stage"].importance)
-    assert (None, None) == (found["batch.micro_size"].pair, found["batch.micro_size"].importance)
+    assert (None, 0.7) == (found["zero.stage"].pair, found["zero.stage"].explains)
+    assert (None, None) == (found["batch.micro_size"].pair, found["batch.micro_size"].explains)
 
 
 def test_a_pair_that_was_in_the_finals_has_their_interval(folder):
@@ -376,6 +377,67 @@ def test_trials_of_two_machines_are_not_ranked_in_silence(tmp_path):
     )
 
 
+def lengths(*tokens):
+    """The trials of a plain grid over the length of samples."""
+    return [
+        trial_of(n, measured(100.0 + n, tokens_per_step=8 * t), **{"workload.sequence_length": t})
+        for n, t in enumerate(tokens)
+    ]
+
+
+def test_tokens_of_unequal_work_are_not_compared_in_silence(tmp_path):
+    folder = recorded(tmp_path / "s", lengths(32, 64))
+    build_report(folder)
+    text = folder.report.read_text()
+    assert (
+        "**These trials do not all train the same, they differ in `workload.sequence_length`: a token of "
+        "one is not the work of a token of another, and tokens/s of unequal work are not comparable.**"
+        in text
+    )
+    assert "the same batches for every trial" not in text
+    assert "of 8 samples" not in text
+    assert "global batch 8 × 32 tokens in the baseline" in text
+
+
+def test_equal_work_is_said_to_be_equal_whatever_only_moves_its_speed(tmp_path):
+    folder = recorded(
+        tmp_path / "s",
+        [
+            trial_of(0, measured(100.0)),
+            trial_of(1, measured(120.0), **{"optimizer.implementation": "foreach"}),
+        ],
+    )
+    build_report(folder)
+    text = folder.report.read_text()
+    assert "of 8 samples (256 tokens), the same batches for every trial." in text
+    assert "do not all train the same" not in text
+
+
+def test_a_study_that_was_interrupted_says_so_in_a_sentence(tmp_path):
+    folder = recorded(tmp_path / "s", small(), stop_reason=INTERRUPTED)
+    build_report(folder)
+    assert "* The study ended because it was interrupted.\n" in folder.report.read_text()
+
+
+def test_where_memory_decides_it_is_memory_that_kept_the_others_out():
+    trials = [
+        at(0, measured(100.0, peak_bytes=3 * GIB)),
+        at(1, measured(300.0, peak_bytes=2 * GIB), **{"zero.stage": 1}),
+        at(2, measured(84.0, peak_bytes=GIB), **OFFLOAD),
+    ]
+    text = why_of(trials, objective=Objective(kind="memory", target_tokens=1e9))
+    assert (
+        "The best trial with `offload.optimizer` that is otherwise near the winner, [2](trials/0002/), "
+        "needs 1.00 GiB less memory than the winner, and reached 0.28 × (± 0.0039) of the winner's tokens/s."
+        in text
+    )
+
+
+def test_a_small_ratio_has_two_digits_and_so_has_its_spread():
+    trials = [at(0, measured(1000.0)), at(1, measured(83.4), **{"zero.stage": 1})]
+    assert "| 0.083 × (± 0.0012) |" in why_of(trials)
+
+
 def test_the_share_of_the_work_grows_with_the_trials_not_with_their_square():
     class Counted(dict):
         looked = 0
@@ -390,7 +452,7 @@ def test_the_share_of_the_work_grows_with_the_trials_not_with_their_square():
         how = standing(trials)
         Counted.looked = 0
         knobs = knobs_of(trials, SPACE)
-        effects(how.winner, trials[0], trials, knobs, importances={})
+        effects(how.winner, trials[0], trials, knobs, explained={})
         alternatives(how.winner, trials, knobs, None)
         return Counted.looked
 

@@ -15,6 +15,7 @@ from sweeper.core.objective import Objective
 from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, Stopped
 from sweeper.core.pareto import pareto_front
 from sweeper.core.standing import standing
+from sweeper.core.study import INTERRUPTED
 from sweeper.errors import UsageError
 from sweeper.report.build import build_report
 from sweeper.report.carried import not_found
@@ -274,6 +275,55 @@ def test_the_folder_of_the_command_that_verifies_is_quoted(tmp_path):
     )
     typed = [block.text for block in answer(facts).blocks if isinstance(block, Copyable)]
     assert ["'a b/s/best/launch.sh' your_script.py", "python -m sweeper verify 'a b/s'"] == typed
+
+
+def facts_of(trials, stop_reason="2 trials were run", **study):
+    how, knobs = standing(trials), knobs_of(trials, {})
+    return StudyFacts(
+        title="s", place="results/s", how=how, stop_reason=stop_reason, knobs=knobs, study=study
+    )
+
+
+def boxes(facts):
+    """What can be copied beside the configuration, by its label."""
+    found = [block for block in answer(facts).blocks if isinstance(block, Copyable)]
+    return {block.label: block.text for block in found[1:]}
+
+
+def test_a_baseline_that_won_is_not_verified_but_the_search_goes_on():
+    trials = [trial_of(0, measured(300.0)), *TRIALS[1:]]
+    on = "python -m sweeper resume=results/s"
+    further = {"To look further": f"{on} hydra.sweeper.n_trials=8"}
+    assert further == boxes(facts_of(trials, arguments=[]))
+    assert {"To look further": on} == boxes(facts_of(trials, INTERRUPTED, arguments=[]))
+    assert {} == boxes(facts_of(trials))  # a plain grid
+
+
+def test_a_winner_beside_a_baseline_that_failed_is_verified_to_run():
+    trials = [trial_of(0, Infeasible(rule="r", reason="no")), *TRIALS[1:]]
+    verify = "python -m sweeper verify results/s"
+    assert {"To see whether it still runs": verify} == boxes(facts_of(trials))
+    assert {"To see whether the gain still holds": verify} == boxes(facts_of(TRIALS))
+
+
+def key_fact(label, facts):
+    (found,) = (fact for fact in key_facts(facts, facts.winner) if fact.label == label)
+    return found
+
+
+def test_a_baseline_alone_is_the_best_of_nothing():
+    alone = [TRIALS[0], TRIALS[2]]
+    gain = key_fact("Gain over the baseline", facts_of(alone))
+    assert "nothing to compare" == gain.value
+    won = key_fact("Gain over the baseline", facts_of([TRIALS[0], trial_of(1, measured(50.0))]))
+    assert ("none", "your own options are the best that was found") == (won.value, won.note)
+
+
+def test_more_memory_than_the_limit_is_not_called_memory_left():
+    trials = [trial_of(0, measured(100.0, peak_bytes=16 * GIB + 205 * 2**20))]
+    left = key_fact("Memory left", facts_of(trials))
+    assert ("none", "caution") == (left.value, left.tone)
+    assert "over the limit by 205 MiB, 1.3% of the limit of 16.00 GiB a rank" == left.note
 
 
 def test_what_the_study_was_given_is_called_no_finding(tmp_path):

@@ -12,10 +12,11 @@ function explore(root, data) {
   const kept = new Set();
   let inside = new Set(data.trials);
   let pointed = null;
+  let colors = colorsOf(undefined, data.trials);
 
   const act = {
     isIn: (trial) => inside.has(trial),
-    colorBy: () => data.options.find((o) => o.id === form.elements.color.value),
+    colorOf: (trial) => colors.of(trial),
     point(trial) {
       if (trial === pointed) return;
       pointed = trial;
@@ -62,8 +63,8 @@ function explore(root, data) {
     for (const column of columns) {
       form.append(column.numeric ? range(column) : choice(column.name, column.id, column.values.map((v) => [v, v]), "any"));
     }
-    const colors = data.options.filter((o) => !o.numeric).map((o) => [o.id, o.name]);
-    form.append(choice("colour by", "color", colors.length ? colors : [["", "one colour"]]));
+    const names = data.options.map((o) => [o.id, o.name]);
+    form.append(choice("colour by", "color", names.length ? names : [["", "one colour"]]));
     form.append(element("button", { type: "reset" }, "Reset"));
   }
 
@@ -103,17 +104,16 @@ function explore(root, data) {
   }
 
   function legend() {
-    const option = act.colorBy();
-    const color = option && !option.numeric ? option.values.map((v, n) => [v, COLORS[n % COLORS.length]]) : [];
-    const items = color.map(([value, shade]) => {
+    const items = colors.legend.map(([words, shade]) => {
       const dot = element("i", {});
       dot.style.background = shade;
-      return element("li", {}, dot, `${option.name}=${value}`);
+      return element("li", {}, dot, words);
     });
     root.querySelector(".legend").replaceChildren(...items);
   }
 
   function draw() {
+    colors = colorsOf(data.options.find((o) => o.id === form.elements.color.value), data.trials);
     for (const picture of pictures) picture.draw();
     legend();
     filter();

@@ -104,8 +104,7 @@ function parallel(place, data, act) {
     const width = Math.max(place.parentElement.clientWidth, margin.left + margin.right + 110 * (axes.length - 1));
     xs = axes.map((_, n) => margin.left + (n * (width - margin.left - margin.right)) / Math.max(axes.length - 1, 1));
     ys = axes.map(heights);
-    const color = colorOf(act.colorBy());
-    lines = data.trials.map((trial) => drawn("path", { class: `line ${kindOf(trial)}`, d: pathOf(trial), stroke: color(trial) }));
+    lines = data.trials.map((trial) => drawn("path", { class: `line ${kindOf(trial)}`, d: pathOf(trial), stroke: act.colorOf(trial) }));
     over = drawn("g", { class: "over" });
     brush = drawn("g", {});
     frame = drawn(

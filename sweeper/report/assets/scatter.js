@@ -65,9 +65,8 @@ function scatter(place, data, act) {
     const width = Math.max(place.clientWidth, 280);
     const height = Math.min(400, Math.max(280, width * 0.55));
     scale = scales(width, height);
-    const color = colorOf(act.colorBy());
     const size = points.length > 200 ? 3.5 : 5;
-    dots = points.map((trial) => pointOf(trial, scale.x(memory.of(trial)), scale.y(rate.of(trial)), size, color(trial)));
+    dots = points.map((trial) => pointOf(trial, scale.x(memory.of(trial)), scale.y(rate.of(trial)), size, act.colorOf(trial)));
     over = drawn("g", { class: "over" });
     frame = drawn(
       "svg",

@@ -19,9 +19,7 @@ function trialTable(place, data, act) {
   }
 
   function header(column) {
-    // A long name goes on in a new line behind its dots and strokes.
-    const words = column.name.split(/(?<=[._])/).flatMap((part, n) => (n ? [element("wbr"), part] : [part]));
-    const button = element("button", { type: "button" }, ...words, element("span", { "aria-hidden": "true" }));
+    const button = element("button", { type: "button" }, ...breakable(column.name), element("span", { "aria-hidden": "true" }));
     button.addEventListener("click", () => {
       const same = sorted.id === column.id;
       sorted = { id: column.id, down: same ? !sorted.down : column.id === "rate" };
@@ -38,7 +36,7 @@ function trialTable(place, data, act) {
       const value = column.of(trial);
       if (column.text) return element("td", { class: classOf(column) }, column.text(trial));
       const text = typeof value === "number" && column.id !== "trial" ? shown(value) : String(value ?? "");
-      return element("td", { class: classOf(column) }, n ? text : keep);
+      return element("td", { class: classOf(column) }, ...(n ? breakable(text) : [keep]));
     });
     if (trial.differs) cells[1].append(", trains differently");
     if (trial.trial === data.baseline) cells[0].append(" baseline");

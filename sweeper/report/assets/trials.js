@@ -1,7 +1,6 @@
 // The trials as data: how their numbers are written, and which of them a filter lets through.
 
 const MANY_VALUES = 12; // an option of more numbers than this is an axis of numbers
-const COLORS = Array.from({ length: 8 }, (_, n) => `var(--color${n})`); // of the scheme, light or dark
 
 function readTrials(source) {
   const data = JSON.parse(source.textContent);
@@ -24,6 +23,7 @@ function readTrials(source) {
       ...option,
       id: `option${index}`,
       numeric,
+      value: of,
       of: numeric ? (trial) => (of(trial) === null ? null : Number(of(trial))) : of,
     };
   });
@@ -61,12 +61,9 @@ function passes(trial, filter, columns) {
   });
 }
 
-function colorOf(option) {
-  if (!option) return () => COLORS[0];
-  return (trial) => {
-    const place = option.values.indexOf(String(option.of(trial)));
-    return place < 0 ? COLORS[7] : COLORS[place % COLORS.length];
-  };
+// A long name goes on in a new line behind its dots and strokes.
+function breakable(text) {
+  return text.split(/(?<=[._])/).flatMap((part, n) => (n ? [element("wbr"), part] : [part]));
 }
 
 function element(name, attributes = {}, ...children) {

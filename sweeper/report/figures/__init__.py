@@ -13,8 +13,8 @@ from sweeper.core.standing import Standing
 from sweeper.report.figure import Figure
 from sweeper.report.figures import (
     best_so_far,
+    explained,
     finalists,
-    importance,
     losses,
     parallel_coordinates,
     predicted_memory,
@@ -29,7 +29,7 @@ _PICTURES = (
     best_so_far,
     parallel_coordinates,
     throughput_micro_batch,
-    importance,
+    explained,
     predicted_memory,
     losses,
 )
@@ -39,16 +39,16 @@ def draw_figures(
     how: Standing,
     folder: Path,
     *,
-    importances: Mapping[str, float],
+    explained_by: Mapping[str, float],
     predictions: Mapping[int, Prediction],
 ) -> tuple[Figure, ...]:
     """Writes each picture that there is something to draw for into ``folder``; the most telling first.
 
-    ``importances`` by parameter, ``predictions`` by trial number. What an earlier report drew and
+    ``explained_by``: option -> its share in how throughputs differ; ``predictions`` by trial number. What an earlier report drew and
     this one does not is taken away.
     """
     make_folder(folder)
-    facts = Facts(how=how, importances=importances, predictions=predictions)
+    facts = Facts(how=how, explained=explained_by, predictions=predictions)
     with matplotlib.rc_context(STYLE):
         drawn = tuple(
             save(picture, folder)

@@ -21,18 +21,22 @@ from sweeper.report.figures.frame import (
     INK,
     MAX_VECTOR_MARKS,
     RED,
+    STYLE,
     THOUSANDS,
     Facts,
     Picture,
+    byte_unit,
 )
 from sweeper.report.figures.legend import STOPPED, legend_above, mark
 
+# Over the highest point.
+_HEAD_ROOM = 1.08
 _MEASURED, _STOPPED, _FAILED = "measured", "stopped", "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ended:
-    """A trial as the search saw it: ``value`` and ``best`` in the picture's unit."""
+    """A trial as the search saw it: ``value`` and ``best`` are the objective's, bytes as bytes."""
 
     trial: Trial
     how: str
@@ -50,16 +54,18 @@ def picture(facts: Facts) -> Picture | None:
     by_number, by_time = canvas.subplots(2, 1, sharey=True)
     elapsed = [*accumulate(entry.trial.wall_seconds for entry in history)]
     unit_seconds, unit = _time_unit(elapsed[-1])
-    _draw(by_number, history, [float(entry.trial.number) for entry in history])
-    _draw(by_time, history, [seconds / unit_seconds for seconds in elapsed])
+    top = max(entry.value for entry in history if entry.value is not None)
+    size, label = _unit(objective, top)
+    _draw(by_number, history, [float(entry.trial.number) for entry in history], size)
+    _draw(by_time, history, [seconds / unit_seconds for seconds in elapsed], size)
     by_number.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     by_number.set_xlabel("trial")
     by_time.set_xlabel(f"time in trials ({unit})")
     for axes in (by_number, by_time):
-        axes.set_ylim(bottom=0)
-        axes.set_ylabel(_label(objective))
+        axes.set_ylim(0, _HEAD_ROOM * top / size)
         axes.yaxis.set_major_formatter(THOUSANDS)
     by_time.set_xlim(left=0)
+    canvas.supylabel(label, fontsize=STYLE["font.size"])
     present = {entry.how for entry in history}
     (line,) = by_number.plot([], [], color=INK, label="best so far")
     marks = [line, mark("measured", BLUE)]
@@ -97,40 +103,43 @@ def _history(facts: Facts) -> list[_Ended]:
 
 def _value(objective: Objective, m: Measurement) -> float:
     """Throughput, unless the study was after something else."""
-    value = objective.values(m)[0]
-    return value / 2**30 if objective.kind == "memory" else value
+    return objective.values(m)[0]
 
 
-def _label(objective: Objective) -> str:
+def _unit(objective: Objective, largest: float) -> tuple[int, str]:
+    """What an axis up to the largest value is divided by, and called."""
     match objective.kind:
         case "memory":
-            return "peak memory of the fullest rank (GiB)"
+            size, unit = byte_unit(largest)
+            return size, f"peak memory of the fullest rank ({unit})"
         case "time_to_target":
-            return f"hours for {objective.target_tokens:.3g} tokens"
+            return 1, f"hours for {objective.target_tokens:.3g} tokens"
         case "cost":
-            return f"cost of {objective.target_tokens:.3g} tokens"
+            return 1, f"cost of {objective.target_tokens:.3g} tokens"
         case _:
-            return "tokens/s"
+            return 1, "tokens/s"
 
 
-def _draw(axes: Axes, history: Sequence[_Ended], places: Sequence[float]) -> None:
+def _draw(axes: Axes, history: Sequence[_Ended], places: Sequence[float], size: int) -> None:
     pixels = len(history) > MAX_VECTOR_MARKS
-    size = 3.0 if len(history) > 100 else 5.0
+    points = 3.0 if len(history) > 100 else 5.0
     for how, look in (
         (_MEASURED, {"marker": "o", "color": BLUE}),
         (_STOPPED, {"marker": "o", "color": BLUE, "markerfacecolor": "none"}),
-        (_FAILED, {"marker": "x", "color": RED, "clip_on": False, "markersize": min(size, 4.0)}),
+        (_FAILED, {"marker": "x", "color": RED, "clip_on": False, "markersize": min(points, 4.0)}),
     ):
         shown = [
-            (x, entry.value or 0.0)
+            (x, (entry.value or 0.0) / size)
             for x, entry in zip(places, history, strict=True)
             if entry.how == how
         ]
         if shown:
-            kept = {"markersize": size, "linestyle": "none", "rasterized": pixels, "zorder": 3}
+            kept = {"markersize": points, "linestyle": "none", "rasterized": pixels, "zorder": 3}
             axes.plot(*zip(*shown, strict=True), **(kept | look))  # type: ignore[arg-type]
     line = [
-        (x, entry.best) for x, entry in zip(places, history, strict=True) if entry.best is not None
+        (x, entry.best / size)
+        for x, entry in zip(places, history, strict=True)
+        if entry.best is not None
     ]
     axes.step(*zip(*line, strict=True), where="post", color=INK, zorder=4)
 
@@ -150,8 +159,8 @@ def _alt(history: Sequence[_Ended], elapsed: Sequence[float], objective: Objecti
     def told(value: float | None) -> str:
         assert value is not None
         if objective.kind == "memory":
-            return format_bytes(value * 2**30)
-        named = _label(objective)
+            return format_bytes(value)
+        _, named = _unit(objective, value)
         return f"{format_rate(value)} {named}" if named == "tokens/s" else f"{value:.3g} {named}"
 
     began = f"It begins with {told(history[first].best)} in trial {history[first].trial.number}"

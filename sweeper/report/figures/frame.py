@@ -83,10 +83,10 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What there is to draw."""
+    """What there is to draw; ``explained``: option -> its share in how throughputs differ."""
 
     how: Standing
-    importances: Mapping[str, float]
+    explained: Mapping[str, float]
     predictions: Mapping[int, Prediction]
 
     @cached_property

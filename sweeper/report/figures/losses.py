@@ -160,7 +160,8 @@ def _alt(
     ]
     if num_alike:
         largest = max(d.largest for d in facts.differences.values() if not d.trains_differently)
-        said.append(f"{num_alike} trials stay within {_percent(largest)} of it.")
+        trials = "1 trial stays" if num_alike == 1 else f"{num_alike} trials stay"
+        said.append(f"{trials} within {_percent(largest)} of it.")
     if differing:
         told = ", ".join(
             f"trial {n} by {_percent(facts.differences[n].largest)}"

@@ -74,17 +74,17 @@ def picture(facts: Facts) -> Picture | None:
 
 
 def _names(facts: Facts) -> list[str]:
-    """The settings that vary, the most important ones where there are too many; in the table's order."""
+    """The settings that vary, those that explain most where there are too many; in the table's order."""
     trials = facts.how.trials
     main = [n for n in MAIN_SETTINGS if len({repr(t.settings.get(n)) for t in trials}) > 1]
     names = [*main, *other_varying_settings(trials)]
 
-    def importance(name: str) -> float:
+    def share(name: str) -> float:
         """That of the option which sets it: ``zero`` sets ``zero.stage``."""
-        found = [v for p, v in facts.importances.items() if f"{name}.".startswith(f"{p}.")]
+        found = [v for p, v in facts.explained.items() if f"{name}.".startswith(f"{p}.")]
         return max(found, default=-1.0)
 
-    chosen = sorted(names, key=lambda n: (-importance(n), names.index(n)))[:_MOST_AXES]
+    chosen = sorted(names, key=lambda n: (-share(n), names.index(n)))[:_MOST_AXES]
     return [name for name in names if name in chosen]
 
 

@@ -12,15 +12,17 @@ from sweeper.report.page.trust import trust
 from sweeper.report.page.why import why
 from sweeper.report.page.words import counted, ranks
 
+_BATCH, _LENGTH = "workload.global_batch_size", "workload.sequence_length"
 _SECTIONS = (answer, why, pictures, failures, trust, everything)
 
 
 def report_page(facts: StudyFacts) -> Page:
     """A section that has nothing to say is left out."""
     first = facts.baseline.settings
+    whose = " in the baseline" if {_BATCH, _LENGTH} & set(facts.unequal_work) else ""
     subtitle = say(
         f"{{}} on {{}}, {counted(len(facts.trials), 'trial')}, "
-        f"global batch {first['workload.global_batch_size']:,} × {first['workload.sequence_length']:,} tokens",
+        f"global batch {first[_BATCH]:,} × {first[_LENGTH]:,} tokens{whose}",
         Code(str(first.get("model.name", first.get("model._target_")))),
         ranks(facts.baseline),
     )

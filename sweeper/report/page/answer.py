@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sweeper.core.commands import go_on, look_on, typed
 from sweeper.core.folder import StudyFolder
-from sweeper.core.outcome import kind_of
+from sweeper.core.outcome import Measured, kind_of
 from sweeper.core.start import start_of
 from sweeper.core.trial import Trial
 from sweeper.report.carried import not_found, not_in_the_json
@@ -92,11 +92,22 @@ def _with(facts: StudyFacts, best: Trial) -> Iterator[Block]:
         )
         if given := not_found(json.loads(facts.ds_config), facts.trials):
             yield Paragraph(text=marked(given))
-    yield Copyable(
-        label="To see whether the gain still holds",
-        text=f"python -m sweeper verify {shlex.quote(facts.place)}",
-        language="sh",
-    )
+    yield from _later(facts, best)
+
+
+def _later(facts: StudyFacts, best: Trial) -> Iterator[Block]:
+    """Nobody can verify that a baseline is faster than itself."""
+    if best is not facts.baseline:
+        measured = isinstance(facts.baseline.outcome, Measured)
+        label = f"To see whether {'the gain still holds' if measured else 'it still runs'}"
+        text = typed("verify", facts.place)
+    elif facts.can_go_on:
+        label = "To look further"
+        further = look_on(facts.place, facts.trials)
+        text = go_on(facts.place) if facts.was_broken_off else further
+    else:
+        return
+    yield Copyable(label=label, text=text, language="sh")
 
 
 def _settings(facts: StudyFacts, best: Trial) -> Table:

@@ -60,13 +60,17 @@ class Bullets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """``numeric`` are the columns that are set flush right; ``marked`` the rows that matter most."""
+    """``numeric`` are the columns that are set flush right; ``marked`` the rows that matter most.
+
+    ``prose``: the last column is sentences, which are understood without its name.
+    """
 
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     numeric: frozenset[int] = frozenset()
     marked: frozenset[int] = frozenset()
+    prose: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

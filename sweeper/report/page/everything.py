@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweeper.core.equivalence import ranking
 from sweeper.core.outcome import Measured, Stopped, kind_of, measurement_of
 from sweeper.core.quantities import format_bytes
 from sweeper.core.trial import Trial
@@ -51,10 +50,7 @@ def everything(facts: StudyFacts) -> Section:
         *settings,
         "files",
     )
-    place = {
-        t.number: str(n)
-        for n, t in enumerate(ranking(facts.trials, facts.how.objective, stopped_too=True), 1)
-    }
+    place = {t.number: str(n) for n, t in enumerate(facts.able_to_win, 1)}
     marked = {n for n, t in enumerate(trials) if t is facts.winner}
     blocks: list[Block] = [
         Table(
@@ -75,7 +71,7 @@ def everything(facts: StudyFacts) -> Section:
 
 def in_rank_order(facts: StudyFacts) -> Sequence[Trial]:
     """By the study's objective; behind them those that train differently, and those without a number."""
-    ranked = ranking(facts.trials, facts.how.objective, stopped_too=True)
+    ranked = facts.able_to_win
     known = {t.number for t in ranked}
     rest = [t for t in facts.trials if t.number not in known]
     return [*ranked, *sorted(rest, key=lambda t: measurement_of(t.outcome) is None)]

@@ -9,16 +9,21 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from sweeper.core.equivalence import LossDifference, loss_differences
+from sweeper.core.equivalence import LossDifference, loss_differences, ranking
 from sweeper.core.finalists import FinalistsResult
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Measured, measurement_of
 from sweeper.core.robustness import Robustness
 from sweeper.core.rounds import peak_bytes
 from sweeper.core.standing import Standing
+from sweeper.core.study import INTERRUPTED
 from sweeper.core.trial import Trial
 from sweeper.report.figure import Figure
 from sweeper.report.knobs import Knobs
+from sweeper.report.unequal_work import unequal_work
+
+# The reason of a study that left none.
+FROM_OUTSIDE = "it was ended from outside"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +31,8 @@ class StudyFacts:
     """``study`` is what study.yaml holds, ``ruled_out`` ruled_out.json, ``script`` script.json.
 
     ``place`` is the study's folder as a person types it; ``ds_config`` the text of the winner's;
-    ``files`` which of a trial's files there are, by its number, ``others`` those of the study.
+    ``explained``: option -> its share in how throughputs differ; ``files`` which of a trial's files
+    there are, by its number, ``others`` those of the study.
     """
 
     title: str
@@ -38,7 +44,7 @@ class StudyFacts:
     robust: Robustness | None = None
     ruled_out: Mapping[str, Any] | None = None
     script: Mapping[str, Any] | None = None
-    importances: Mapping[str, float] = field(default_factory=dict)
+    explained: Mapping[str, float] = field(default_factory=dict)
     figures: Sequence[Figure] = ()
     ds_config: str = ""
     files: Mapping[int, Sequence[str]] = field(default_factory=dict)
@@ -56,10 +62,30 @@ class StudyFacts:
     def baseline(self) -> Trial:
         return self.how.trials[0]
 
+    @property
+    def was_broken_off(self) -> bool:
+        """Whether the study had more to do when it ended."""
+        return self.stop_reason in (INTERRUPTED, FROM_OUTSIDE)
+
+    @property
+    def can_go_on(self) -> bool:
+        """A plain grid cannot: nothing says how it was made."""
+        return "arguments" in self.study
+
     @cached_property
     def measured(self) -> tuple[tuple[Trial, Measurement], ...]:
         """Those that were stopped early too, by what their few steps say."""
         return tuple((t, m) for t in self.trials if (m := measurement_of(t.outcome)) is not None)
+
+    @cached_property
+    def unequal_work(self) -> tuple[str, ...]:
+        """The settings by which trials do other work than others."""
+        return unequal_work(self.trials)
+
+    @cached_property
+    def able_to_win(self) -> Sequence[Trial]:
+        """Those that were measured and train as the first, the best of the search first; estimates too."""
+        return ranking(self.trials, self.how.objective, stopped_too=True)
 
     @cached_property
     def differences(self) -> Mapping[int, LossDifference]:

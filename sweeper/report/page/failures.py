@@ -231,6 +231,7 @@ def _ruled_out(facts: StudyFacts) -> Iterator[Block]:
             ((Code(rule),), f"{found['candidates']:,}", found["reason"]) for rule, found in rules
         ],
         numeric=frozenset({1}),
+        prose=True,
     )
 
 

@@ -8,6 +8,7 @@ from sweeper.core.finalists import FinalistsResult
 from sweeper.core.measurement import Measurement
 from sweeper.core.outcome import Measured, became, measurement_of
 from sweeper.core.quantities import format_bytes, format_rate
+from sweeper.core.ratios import short, short_spread
 from sweeper.core.rounds import log_rates
 from sweeper.core.trial import Trial
 from sweeper.report.page.blocks import KeyFact
@@ -32,14 +33,24 @@ def key_facts(facts: StudyFacts, best: Trial) -> Iterator[KeyFact]:
         value=format_bytes(peak or 0),
         note=f"peak of the fullest rank{_against(facts, best, peak)}",
     )
-    left = limit - (peak or 0)
-    yield KeyFact(
-        label="Memory left",
-        value=format_bytes(left) if limit else "unknown",
-        note=f"{share(left / limit)} of the limit of {format_bytes(limit)} a rank"
-        if limit
-        else "no limit was set: hardware.memory_limit sets one",
-        tone="caution" if limit and left < 0.05 * limit else "neutral",
+    yield _left(limit, limit - (peak or 0))
+
+
+def _left(limit: int, left: int) -> KeyFact:
+    """Bytes; more than the limit is what a process may touch for an instant, and what the system still gave."""
+    label = "Memory left"
+    if not limit:
+        note = "no limit was set: hardware.memory_limit sets one"
+        return KeyFact(label=label, value="unknown", note=note)
+    of_it = f"of the limit of {format_bytes(limit)} a rank"
+    if left < 0:
+        over = f"over the limit by {format_bytes(-left)}, {share(-left / limit)} {of_it}"
+        return KeyFact(label=label, value="none", note=over, tone="caution")
+    return KeyFact(
+        label=label,
+        value=format_bytes(left),
+        note=f"{share(left / limit)} {of_it}",
+        tone="caution" if left < 0.05 * limit else "neutral",
     )
 
 
@@ -65,6 +76,12 @@ def _against(facts: StudyFacts, best: Trial, peak: int | None) -> str:
 
 def _gain(facts: StudyFacts, best: Trial) -> KeyFact:
     label = "Gain over the baseline"
+    if len(facts.able_to_win) < 2 and best is facts.baseline:
+        return KeyFact(
+            label=label,
+            value="nothing to compare",
+            note="only your own options gave a number that counts",
+        )
     if best is facts.baseline:
         return KeyFact(
             label=label, value="none", note="your own options are the best that was found"
@@ -81,14 +98,14 @@ def _gain(facts: StudyFacts, best: Trial) -> KeyFact:
         return KeyFact(
             label="Memory beside the baseline's",
             value=times(won.peak_bytes / theirs.peak_bytes),
-            note=f"of {format_bytes(theirs.peak_bytes)}, at {times(ratio)} (± {doubt:.2f}) its tokens/s; each "
+            note=f"of {format_bytes(theirs.peak_bytes)}, at {times(ratio)} (± {short_spread(doubt, ratio)}) its tokens/s; each "
             "was measured once",
             tone="good" if gained(facts.how) == "clearly" else "caution",
         )
     return KeyFact(
         label=label,
         value=times(ratio),
-        note=f"± {doubt:.2f}, the spread of the steps; each was measured once",
+        note=f"± {short_spread(doubt, ratio)}, the spread of the steps; each was measured once",
         tone="good" if gained(facts.how) == "clearly" else "caution",
     )
 
@@ -106,7 +123,7 @@ def _gain_of_the_finals(facts: StudyFacts, finals: FinalistsResult) -> KeyFact:
     return KeyFact(
         label=label,
         value=times(value),
-        note=f"95 % interval {low:.2f} to {high:.2f}, "
+        note=f"95 % interval {short(low)} to {short(high)}, "
         f"{counted(len(finals.rounds), 'round')} in turns{more}",
         tone="good" if gained(facts.how) != "unclear" else "caution",
     )
@@ -134,7 +151,7 @@ def _certainty(facts: StudyFacts, best: Trial) -> KeyFact:
     if finals.lead is None:
         return KeyFact(label=label, value="no rival", note=finals.stop_reason)
     lead, rival = finals.lead, f"the runner-up, trial {finals.runner_up}"
-    ahead = f"{times(lead.value)} ({lead.low:.2f} to {lead.high:.2f})"
+    ahead = f"{times(lead.value)} ({short(lead.low)} to {short(lead.high)})"
     of_memory = finals.objective.kind == "memory"
     told = f"{rival}, needs {ahead} as much" if of_memory else f"{ahead} {rival}"
     return KeyFact(

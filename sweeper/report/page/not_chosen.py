@@ -9,6 +9,7 @@ from sweeper.core.outcome import became, reason_of
 from sweeper.core.quantities import format_bytes
 from sweeper.core.trial import Trial
 from sweeper.report.alternatives import Alternative, alternatives
+from sweeper.report.effects import Compared
 from sweeper.report.page.blocks import (
     Block,
     Cell,
@@ -64,6 +65,7 @@ def not_chosen(facts: StudyFacts, best: Trial) -> Iterator[Block]:
             ),
             rows=[_other_row(a, facts) for a in tried],
             numeric=frozenset({3, 4}),
+            prose=True,
         )
     untried = [a for a in found if a not in tried]
     if untried:
@@ -95,7 +97,8 @@ def _savers(facts: StudyFacts, best: Trial, found: Sequence[Alternative]) -> Ite
 
 
 def _kept_out(name: str, others: Sequence[Alternative], facts: StudyFacts) -> Iterator[Any]:
-    """A rule, or that it was faster in nothing that can win; nothing where it only costs speed."""
+    """A rule, or that it was better in nothing that can win; nothing where it only costs what decided."""
+    least = facts.how.objective.kind == "memory"
     pairs = [a.nearest for a in others if a.nearest is not None]
     able = [p for p in pairs if not facts.differs(p.trial)]
     by_itself = [p for a in others if (p := a.elsewhere if a.also else a.nearest) is not None]
@@ -105,13 +108,14 @@ def _kept_out(name: str, others: Sequence[Alternative], facts: StudyFacts) -> It
             Code(name),
             others[0].forbidden,
         )
-    elif not any(p.times >= 1 for p in by_itself):
+    elif not any(p.more_bytes <= 0 if least else p.times >= 1 for p in by_itself):
         return
     if able:
-        pair = max(able, key=lambda p: p.times)
+        pair = min(able, key=lambda p: (p.more_bytes if least else 0, -p.times))
+        beside = f"needs {_memory_beside(pair)}, and " if least else ""
         yield from say(
-            "The best trial with {} that is otherwise near the winner, {}, reached {} of the winner's "
-            "tokens/s.",
+            f"The best trial with {{}} that is otherwise near the winner, {{}}, {beside}reached {{}} of the "
+            "winner's tokens/s.",
             Code(name),
             trial_link(pair.trial),
             with_doubt(pair),
@@ -122,6 +126,14 @@ def _kept_out(name: str, others: Sequence[Alternative], facts: StudyFacts) -> It
             Code(name),
             trial_link(pairs[0].trial),
         )
+
+
+def _memory_beside(pair: Compared) -> str:
+    """The winner."""
+    if abs(pair.more_bytes) < 2**19:
+        return "as much memory as the winner"
+    more = "more" if pair.more_bytes > 0 else "less"
+    return f"{format_bytes(abs(pair.more_bytes))} {more} memory than the winner"
 
 
 def _not_needed(facts: StudyFacts, best: Trial, slow: Sequence[str]) -> Iterator[Block]:

@@ -1,4 +1,4 @@
-"""What the answer rests on: machine, versions, noise, equal training, finals, and what was not explored."""
+"""What the answer rests on: machine, versions, noise, equal training, finals."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sweeper.core.outcome import Infeasible, Measured, kind_of
+from sweeper.core.outcome import Measured, kind_of
 from sweeper.core.robustness import in_words
+from sweeper.core.study import INTERRUPTED
 from sweeper.core.trial import Trial
 from sweeper.report.carried import not_in_the_json
 from sweeper.report.finalists import FINALISTS_HEAD, finalist_rows, finalists_verdict
@@ -25,7 +26,15 @@ from sweeper.report.page.blocks import (
     say,
 )
 from sweeper.report.page.facts import StudyFacts
-from sweeper.report.page.words import counted, one_line, options, ranks, share, trial_links
+from sweeper.report.page.unexplored import unexplored
+from sweeper.report.page.words import (
+    counted,
+    one_line,
+    options,
+    ranks,
+    share,
+    trial_links,
+)
 
 # The kinds of outcomes, counted.
 _KINDS = {
@@ -41,12 +50,13 @@ def trust(facts: StudyFacts) -> Section:
     """What there is to say grows with what was measured."""
     blocks = [
         *_unequal(facts),
+        *_unequal_work(facts),
         *_finals(facts),
         Subheading(text="How it was measured"),
         Bullets(items=list(_how(facts))),
         *_environment(facts),
         Subheading(text="What was not explored"),
-        Bullets(items=list(_unexplored(facts))),
+        Bullets(items=list(unexplored(facts))),
     ]
     if facts.winner is not None and (missing := not_in_the_json(facts.winner)):
         blocks += [
@@ -70,6 +80,18 @@ def _unequal(facts: StudyFacts) -> Iterator[Block]:
             options(names),
         ),
     )
+
+
+def _unequal_work(facts: StudyFacts) -> Iterator[Block]:
+    if facts.unequal_work:
+        yield Callout(
+            tone="caution",
+            text=say(
+                "These trials do not all train the same, they differ in {}: a token of one is not the work "
+                "of a token of another, and tokens/s of unequal work are not comparable.",
+                options(facts.unequal_work),
+            ),
+        )
 
 
 def _environments(facts: StudyFacts) -> list[Mapping[str, Any]]:
@@ -113,16 +135,19 @@ def _how(facts: StudyFacts) -> Iterator[Text]:
     kinds = Counter(kind_of(t.outcome) for t in facts.trials)
     shown = ", ".join(f"{n:,} {_KINDS.get(kind, kind)}" for kind, n in sorted(kinds.items()))
     yield say(f"{counted(len(facts.trials), 'trial')}: {shown}.")
-    yield say("The study ended because {}.", one_line(facts.stop_reason))
+    interrupted = facts.stop_reason == INTERRUPTED
+    reason = "it was interrupted" if interrupted else one_line(facts.stop_reason)
+    yield say("The study ended because {}.", reason)
 
 
 def _protocol(first: Trial, facts: StudyFacts) -> Iterator[Text]:
     s, (_, m) = first.settings, next(p for p in facts.measured if p[0] is first)
+    work = f", of {m.samples_per_step:,} samples ({m.tokens_per_step:,} tokens), the same batches for every trial"
     yield say(
         "Each trial trains {} started by {} on {}: optimizer steps until their time has settled "
         f"({len(m.warmup_step_seconds)} in trial {first.number}), then timed ones until the median is known to "
-        f"{float(s['measure.interval']):.0%} or {s['measure.max_seconds']:g} s are over ({len(m.step_seconds)}), "
-        f"of {m.samples_per_step:,} samples ({m.tokens_per_step:,} tokens), the same batches for every trial.",
+        f"{float(s['measure.interval']):.0%} or {s['measure.max_seconds']:g} s are over ({len(m.step_seconds)})"
+        f"{'' if facts.unequal_work else work}.",
         Code(str(s.get("model.name", s.get("model._target_")))),
         Code(f"launch={s.get('launch.runner')}"),
         ranks(first),
@@ -190,48 +215,8 @@ def _environment(facts: StudyFacts) -> Iterator[Block]:
         rows.append(("study begun", str(facts.study["created_at"])))
     yield Subheading(text="Environment")
     yield Table(
-        caption="Where the trials ran, and with which versions", head=("what", "which"), rows=rows
+        caption="Where the trials ran, and with which versions",
+        head=("what", "which"),
+        rows=rows,
+        prose=True,
     )
-
-
-def _unexplored(facts: StudyFacts) -> Iterator[Text]:
-    ruled = (facts.ruled_out or {}).get("rules", {})
-    space = facts.space_size
-    tried = len(facts.trials)
-    out = sum(found["candidates"] for found in ruled.values())
-    if space:
-        allowed = sum(not isinstance(t.outcome, Infeasible) for t in facts.trials)
-        without = f"{out:,} were ruled out without a trial, " if out else ""
-        yield say(
-            f"The space has {space:,} candidates: {without}{tried:,} were tried, about "
-            f"{max(space - out - allowed, 0):,} were not looked at. A faster one may be among them."
-        )
-    elif facts.study.get("space"):
-        yield say(
-            f"{counted(tried, 'candidate')} of a space that is too large to list were tried. "
-            "A faster one may be among the others."
-        )
-    else:
-        yield say(f"{counted(tried, 'trial')} of a grid were run; nothing else was looked at.")
-    fixed = _fixed(facts)
-    if fixed:
-        yield say("Every trial had {} as given: no other value was tried.", fixed)
-    if facts.finals is None and facts.winner is not None:
-        yield say(
-            "No finals: the winner was measured once, in one process. `hydra.sweeper.finalists=3` measures "
-            "the best few again."
-        )
-    yield say(
-        "Speed on this machine and these versions, at this global batch, was measured; how well the model "
-        "learns in a long training was not."
-    )
-
-
-def _fixed(facts: StudyFacts) -> Text:
-    """Of the options that most people turn those that never varied."""
-    first = facts.trials[0].settings
-    varied = {s for owned in facts.knobs.settings.values() for s in owned}
-    groups = ("zero.stage", "offload.optimizer", "precision.mode", "batch.micro_size",
-              "checkpointing.every_nth_block", "compile.mode", "hardware.ranks")  # fmt: skip
-    fixed = [n for n in groups if n not in varied and n in first]
-    return options(f"{n}={first[n]}" for n in fixed) if fixed else ()

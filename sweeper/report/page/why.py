@@ -56,7 +56,7 @@ def _changes(facts: StudyFacts, best: Trial) -> Iterator[Block]:
         facts.trials,
         facts.knobs,
         finals=facts.finals,
-        importances=facts.importances,
+        explained=facts.explained,
     )
     if not found:
         return
@@ -67,12 +67,15 @@ def _changes(facts: StudyFacts, best: Trial) -> Iterator[Block]:
         head=("option", "baseline", "winner", "tokens/s", "memory", "how it is known"),
         rows=[_effect_row(effect) for effect in found],
         numeric=frozenset({3, 4}),
+        prose=True,
     )
-    if any(effect.pair is None for effect in found):
+    if any(effect.pair is None and effect.explains is not None for effect in found):
         yield Paragraph(
             text=say(
-                "An importance is an option's share in how the throughputs of all trials differ "
-                "(PED-ANOVA). It is no measured effect, and has no direction."
+                "A share is what an option explains of the variance of the logarithm of tokens/s over all "
+                "measured trials: how far the means of its values lie apart. It is no measured effect, "
+                "has no direction, and overlaps with the shares of options that were not tried evenly "
+                "beside it."
             )
         )
 
@@ -81,11 +84,11 @@ def _effect_row(effect: Effect) -> tuple[Cell, ...]:
     changed: tuple[Cell, ...] = ((Code(effect.knob),), effect.before, effect.after)
     pair = effect.pair
     if pair is None:
-        if effect.importance is None:
+        if effect.explains is None:
             known = "not measured apart: no two trials differ in this alone"
             return (*changed, "unknown", "unknown", known)
-        known = "not measured apart: importance over all trials"
-        return (*changed, f"importance {effect.importance:.2f}", "unknown", known)
+        known = "not measured apart: what it explains over all trials"
+        return (*changed, f"share {effect.explains:.0%}", "unknown", known)
     both: Text = say("{} against {}", trial_link(pair.trial), trial_link(pair.other))
     where = {
         "winner": "measured, beside the winner: trial {}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sweeper.core.quantities import format_bytes
+from sweeper.core.ratios import short, short_spread
 from sweeper.core.trial import Trial
 from sweeper.report.effects import Compared
 from sweeper.report.page.blocks import Code, Link, Text, listed
@@ -15,15 +16,15 @@ MANY = 12
 
 def times(value: float) -> str:
     """``"2.16 ×"``"""
-    return f"{value:.2f} ×" if value < 100 else f"{value:.3g} ×"
+    return f"{short(value)} ×"
 
 
 def with_doubt(pair: Compared) -> str:
     """A ratio with its interval, or with the spread of the steps behind it; whether it is an estimate."""
     if pair.interval is not None:
-        return f"{times(pair.times)} ({pair.interval.low:.2f} to {pair.interval.high:.2f})"
+        return f"{times(pair.times)} ({short(pair.interval.low)} to {short(pair.interval.high)})"
     early = ", an estimate" if pair.estimate else ""
-    return f"{times(pair.times)} (± {pair.spread:.2f}{early})"
+    return f"{times(pair.times)} (± {short_spread(pair.spread, pair.times)}{early})"
 
 
 def more_bytes(num_bytes: int) -> str:
@@ -70,6 +71,11 @@ def _rank(trial: Trial) -> str:
 def counted(number: int, what: str) -> str:
     """``"1 trial"``, ``"2 trials"``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def were(number: int) -> str:
+    """``"1 was"``, ``"2 were"``."""
+    return f"{number:,} {'was' if number == 1 else 'were'}"
 
 
 def capital(text: str) -> str:
