@@ -71,7 +71,7 @@ def _signature(target: str) -> ast.arguments | None:
     path = _source(module_name)
     if path is None:
         return None
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in _parsed(path):
         if isinstance(node, ast.FunctionDef) and node.name == function_name:
             return node.args
     if target.startswith(_OWN):
@@ -79,6 +79,13 @@ def _signature(target: str) -> ast.arguments | None:
             f"model._target_={target}: there is no function {function_name} in {path.name}"
         )
     return None
+
+
+def _parsed(path: Path) -> list[ast.stmt]:
+    try:
+        return ast.parse(path.read_bytes()).body  # bytes: the file may name its encoding
+    except (SyntaxError, ValueError):
+        return []  # the dry run imports it, and says what is wrong
 
 
 def _source(module_name: str) -> Path | None:
@@ -90,7 +97,7 @@ def _source(module_name: str) -> Path | None:
         return path
     try:
         spec = importlib.util.find_spec(module_name) if module_name else None
-    except (ImportError, ValueError):
+    except Exception:  # the packages above it are imported, and are the user's
         return None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None

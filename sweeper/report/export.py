@@ -34,6 +34,8 @@ def export(typed: str, *, name: str, to: str | None, force: bool) -> str:
     refused = {f.name: why for f in formats if (why := refusal(f, winner.settings))}
     if name != ALL and refused:
         raise UsageError(f"export {typed} --format {name}: {refused[name]}")
+    if to is not None and not to.strip():
+        raise UsageError(f"export {typed} --to '': names no folder; type --to <a folder>")
     target = Path(to) if to is not None else folder.export(name)
     files = export_files(folder, how, winner, target, formats)
     if not _is_folder_to_be(target):

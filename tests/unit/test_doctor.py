@@ -176,6 +176,12 @@ def test_headers_of_python_that_are_missing_are_what_is_to_be_installed(tmp_path
     assert "python3-dev" in compiler().advice
 
 
+def test_a_compiler_that_does_not_come_apart_into_words_is_named(monkeypatch):
+    monkeypatch.setenv("CXX", "g++ '")
+    assert "CXX=g++ ': no closing quotation" == compiler().found
+    assert "type unset CXX" == compiler().advice
+
+
 def test_a_compiler_that_hangs_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(tools_looked_at, "TOOL_TIMEOUT_SECONDS", 0.3)
     monkeypatch.setenv("CXX", str(executable(tmp_path / "c++", "exec sleep 60")))
@@ -369,6 +375,11 @@ def test_a_hostfile_is_read_as_deepspeed_reads_it():
     )
     assert {"node1": 8, "node2": 4} == hosts
     assert ["line 5", "line 6", "line 7"] == [finding.found.partition(",")[0] for finding in wrong]
+
+
+def test_a_folder_is_no_hostfile(tmp_path):
+    (finding,) = host_findings(tmp_path)
+    assert "type --hostfile <file>" in finding.advice
 
 
 def test_a_hostfile_that_is_not_there_is_named(tmp_path):

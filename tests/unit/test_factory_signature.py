@@ -46,3 +46,21 @@ def test_a_factory_of_ours_that_does_not_exist_is_named(target):
 def test_what_cannot_be_read_is_left_to_the_trial():
     check_model_arguments("no_such_package.build", {"anything": 1})
     check_model_arguments("math.sqrt", {"anything": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("does_not_parse", b"def build(:\n"),
+        ("latin", b"# -*- coding: latin-1 -*-\n# caf\xe9\ndef build(**more): ...\n"),
+        ("raises/__init__", b"raise RuntimeError('no GPU here')\n"),
+    ],
+)
+def test_a_module_that_does_not_import_is_left_to_the_trial(tmp_path, monkeypatch, name, source):
+    path = tmp_path / f"{name}.py"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    package = name.partition("/")[0]
+    check_model_arguments(f"{package}.build", {"anything": 1})
+    check_model_arguments(f"{package}.inner.build", {"anything": 1})

@@ -16,13 +16,12 @@ def unexplored(facts: StudyFacts) -> Iterator[Text]:
     """The rest of the space, options that never varied, finals that were not, and training itself."""
     ruled = (facts.ruled_out or {}).get("rules", {})
     space = facts.space_size
-    tried = len(facts.trials)
+    tried = sum(not isinstance(t.outcome, Infeasible) for t in facts.trials)
     out = sum(found["candidates"] for found in ruled.values())
     hoped = "A faster one" if facts.measured else "One that works"
     if space:
-        allowed = sum(not isinstance(t.outcome, Infeasible) for t in facts.trials)
         without = f"{were(out)} ruled out without a trial, " if out else ""
-        left = max(space - out - allowed, 0)
+        left = max(space - out - tried, 0)
         rest = f", about {were(left)} not looked at. {hoped} may be among them." if left else "."
         yield say(
             f"The space has {counted(space, 'candidate')}: {without}{were(tried)} tried{rest}"

@@ -63,7 +63,9 @@ def host_findings(hostfile: Path) -> Iterator[Finding]:
         yield warning(
             "hostfile",
             f"{hostfile} cannot be read: {error.strerror}",
-            f"write it: type echo 'node1 slots=8' > {hostfile}",
+            "type --hostfile <file>"
+            if hostfile.is_dir()
+            else f"write it: type echo 'node1 slots=8' > {hostfile}",
         )
         return
     yield from wrong

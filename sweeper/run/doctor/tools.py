@@ -36,7 +36,11 @@ class Tool:
 
 def compiler() -> Tool:
     """The one that torch calls; it is given a program to read, and writes nothing."""
-    command = shlex.split(os.environ.get("CXX") or "c++")
+    named = os.environ.get("CXX", "")
+    try:
+        command = shlex.split(named) or ["c++"]
+    except ValueError as error:
+        return Tool(found=f"CXX={named}: {str(error).lower()}", advice="type unset CXX")
     path = shutil.which(command[0], path=build_path())
     if path is None:
         return Tool(found=f"there is no {command[0]} on PATH", advice=_NO_COMPILER)
