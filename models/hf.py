@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,7 +21,8 @@ from transformers.initialization import no_init_weights
 from transformers.integrations import moe
 
 from .bert import split_masked
-from .hf_sizes import flops_per_sample, max_positions, sides
+from .hf_positions import max_positions
+from .hf_sizes import flops_per_sample, sides
 from .hf_weights import in_single_precision, units
 from .language_model import mean_loss, split_next_token
 
@@ -38,6 +40,9 @@ _CLASSES = {
     "seq2seq": transformers.AutoModelForSeq2SeqLM,
     "image": transformers.AutoModelForImageClassification,
 }
+# What convolutions are commonly trained on, where a config names no size.
+_IMAGE_SIZE = 224
+_ATTENTION = "sdpa"
 _DISTINCT_IMAGES = 16
 
 Whole = Callable[[list[nn.Parameter]], AbstractContextManager[Any]]
@@ -77,7 +82,8 @@ class HuggingFaceModel(nn.Module):
     def make_batch(self, *, samples: int, length: int, generator: torch.Generator) -> Any:
         """Images and their classes; each class has its image, so that a training that works shows."""
         if self._images is None:
-            shape = (_DISTINCT_IMAGES, self._config.num_channels, *sides(self._config.image_size))
+            channels = getattr(self._config, "num_channels", 3)
+            shape = (_DISTINCT_IMAGES, channels, *self._image)
             self._images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         classes = torch.randint(0, self._config.num_labels, (samples,), generator=generator)
         contrast = 0.5 + torch.rand((samples, 1, 1, 1), generator=generator)
@@ -89,17 +95,25 @@ class HuggingFaceModel(nn.Module):
         return self.task == "image"
 
     def tokens_per_sample(self, length: int) -> int:
-        """What the model computes on: an image's patches, or what is read and what is written."""
+        """What the model computes on: an image's patches, or what is read and what is written.
+
+        An image that is not cut into patches is one.
+        """
         if self.task == "image":
-            height, width = sides(self._config.image_size)
-            patch_height, patch_width = sides(self._config.patch_size)
-            return (height // patch_height) * (width // patch_width)
+            patch = getattr(self._config, "patch_size", None)
+            patches = zip(self._image, sides(patch or self._image), strict=True)
+            return math.prod(whole // part for whole, part in patches)
         return 2 * length if self.task == "seq2seq" else length
 
     def flops_per_sample(self, length: int) -> float | None:
         """Of forward and backward, as ``Pipeline.flops_per_token`` counts them."""
         tokens = self.tokens_per_sample(length)
         return flops_per_sample(self.model, self.task, length=length, tokens=tokens)
+
+    @property
+    def _image(self) -> tuple[int, int]:
+        """Height and width: convolutions take any."""
+        return sides(getattr(self._config, "image_size", None) or _IMAGE_SIZE)
 
     def gradient_checkpointing_enable(self, **options: Any) -> None:
         """As Hugging Face's own."""
@@ -141,7 +155,7 @@ def build(
     *,
     config: str,
     task: str | None = None,
-    attention: str = "sdpa",
+    attention: str | None = None,
     dropout: bool = False,
     lora_rank: int = 0,
     lora_alpha: int = 16,
@@ -151,7 +165,8 @@ def build(
 ) -> HuggingFaceModel:
     """The model that ``conf/model/hf.yaml`` names: a shape of ours by its name, or a config.json.
 
-    ``task`` is told from the config's architecture where it is None. Without ``dropout`` all of
+    ``task`` is told from the config's architecture where it is None; ``attention`` is then sdpa, or
+    eager where the architecture has no other. Without ``dropout`` all of
     the config's dropout is off. ``lora_rank`` > 0 freezes the weights and adds adapters.
     ``override`` changes keys of the config. Raises ValueError where there is no such model.
     """
@@ -205,13 +220,14 @@ def _override(settings: Any, changes: Mapping[str, Any]) -> None:
             setattr(settings, name, value)
 
 
-def _architecture(settings: Any, task: str, attention: str, trust_remote_code: bool) -> Any:
+def _architecture(settings: Any, task: str, attention: str | None, trust_remote_code: bool) -> Any:
     """With weights that are still to be drawn."""
     models = _CLASSES[task]._model_mapping
     if type(settings) in models:
-        _check_attention(attention, models[type(settings)])
+        attention = _attention(attention, models[type(settings)])
     elif not trust_remote_code:
         raise ValueError(_no_such_model(settings, task))
+    attention = attention or _ATTENTION
     if attention.startswith("flash_attention") and _without_values():
         # A device's kernel, which cannot be had here; the memory is the same.
         attention = "sdpa"
@@ -225,7 +241,7 @@ def _architecture(settings: Any, task: str, attention: str, trust_remote_code: b
         )
 
 
-def _check_attention(attention: str, architecture: Any) -> None:
+def _attention(asked: str | None, architecture: Any) -> str:
     """Names with a slash are kernels that transformers fetches."""
     architecture = architecture[0] if isinstance(architecture, tuple) else architecture
     offered = {
@@ -234,13 +250,16 @@ def _check_attention(attention: str, architecture: Any) -> None:
         "flash_attention_3": architecture._supports_flash_attn,
         "flex_attention": architecture._supports_flex_attn,
     }
-    known = attention == "eager" or attention in transformers.AttentionInterface().valid_keys()
-    if "/" not in attention and not (known and offered.get(attention, True)):
+    if asked is None:
+        return _ATTENTION if offered[_ATTENTION] else "eager"
+    known = asked == "eager" or asked in transformers.AttentionInterface().valid_keys()
+    if "/" not in asked and not (known and offered.get(asked, True)):
         allowed = [*(name for name, offers in offered.items() if offers), "eager"]
         raise ValueError(
-            f"model.attention={attention}: {architecture.__name__} has {', '.join(allowed)}; "
-            f"type model.attention={allowed[0]}"
+            f"model.attention={asked}: {architecture.__name__} has {', '.join(allowed)}; "
+            "leave it out, or type model.attention=eager"
         )
+    return asked
 
 
 def _no_such_model(settings: Any, task: str) -> str:

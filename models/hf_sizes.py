@@ -1,29 +1,12 @@
-"""What a Hugging Face architecture's config says of its size: positions, patches, FLOPs."""
+"""What a Hugging Face architecture's config says of its size: patches, FLOPs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
-_POSITIONS = ("n_positions", "max_position_embeddings")
-# Their table of positions begins behind the padding token's.
-_POSITIONS_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-
-
-def max_positions(config: Mapping[str, Any]) -> int | None:
-    """The longest sample that a published config allows; None where positions are relative."""
-    if config["model_type"] == "t5":
-        return None
-    for name in _POSITIONS:
-        if config.get(name):
-            offset = 0
-            if config["model_type"] in _POSITIONS_FROM_PADDING:
-                offset = (config.get("pad_token_id") or 0) + 1
-            return int(config[name]) - offset
-    return None
 
 
 def sides(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -41,7 +24,9 @@ def flops_per_sample(model: Any, task: str, *, length: int, tokens: int) -> floa
     layers, heads = (
         getattr(config, name, None) for name in ("num_hidden_layers", "num_attention_heads")
     )
-    if layers is None or heads is None or any(hasattr(config, name) for name in _EXPERTS):
+    if not (isinstance(layers, int) and isinstance(heads, int)):  # Swin has one for each stage
+        return None
+    if any(hasattr(config, name) for name in _EXPERTS):
         return None
     head_width = getattr(config, "head_dim", None) or getattr(config, "d_kv", None)
     width = heads * (head_width or config.hidden_size // heads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import json
+import runpy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def check_architecture(arguments: Mapping[str, Any], *, sequence_length: int) ->
             "run here; where you trust it, type model.trust_remote_code=true"
         )
     _check_adapters(arguments)
-    positions = _positions(document)
+    positions = _max_positions(document)
     if positions is not None and task != "image" and sequence_length > positions:
         raise UsageError(
             f"workload.sequence_length={sequence_length}: {config} has {positions} positions; "
@@ -89,7 +90,7 @@ def _check_attention_installed(attention: str) -> None:
     if package is not None and not (_is_installed(package) or _is_installed("kernels")):
         raise EnvironmentUnfit(
             f"model.attention={attention} needs {package}, which is not installed; "
-            f"type pip install {package.replace('_', '-')}, or model.attention=sdpa"
+            f"type pip install {package.replace('_', '-')}, or leave model.attention out"
         )
 
 
@@ -153,13 +154,12 @@ def _read(config: Any) -> dict[str, Any]:
 _WANTED = "type model.config=<the config.json of a Hugging Face model>"
 
 
-def _positions(document: Mapping[str, Any]) -> int | None:
-    """The longest sample; a table that begins behind the padding token's has fewer than it says."""
-    positions = document.get("n_positions") or document.get("max_position_embeddings")
-    if not isinstance(positions, int) or document["model_type"] == "t5":
-        return None  # relative positions, whatever n_positions says
-    roberta = document["model_type"] in ("roberta", "xlm-roberta", "camembert")
-    return int(positions) - ((document.get("pad_token_id") or 0) + 1 if roberta else 0)
+def _max_positions(document: Mapping[str, Any]) -> int | None:
+    """As the model itself has it; from its file, since models/ may lie beside this package or in it."""
+    found: int | None = runpy.run_path(str(models_dir() / "hf_positions.py"))["max_positions"](
+        document
+    )
+    return found
 
 
 def _check_installed(package: str, what: str) -> None:

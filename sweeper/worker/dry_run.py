@@ -18,7 +18,14 @@ from sweeper.core.quantities import format_bytes
 from sweeper.core.settings import HUGGING_FACE
 from sweeper.worker.building import can_recompute, function_named
 from sweeper.worker.failures import ran_out_of_memory
-from sweeper.worker.feed import NoTokens, batch_maker, loss_in, output_of
+from sweeper.worker.feed import (
+    NoTokens,
+    batch_maker,
+    flops_per_sample,
+    loss_in,
+    output_of,
+    tokens_per_sample,
+)
 from sweeper.worker.limits import limit_growth
 from sweeper.worker.model_profile import fake_batch, sizes_of
 
@@ -165,6 +172,9 @@ def _check(model: nn.Module, trained: Trained, batch_of: Callable[[Any, int], An
         found.backward()
     if all(parameter.grad is None for parameter in model.parameters()):
         raise Mistake("the loss reaches no parameter of the model: none has a gradient")
+    with _blaming(f"what the model says of its own size for length={length} fails"):
+        tokens_per_sample(model, length)
+        flops_per_sample(model, length)
 
 
 def _named(target: str, key: str) -> Any:

@@ -117,6 +117,18 @@ QWEN_MOE = {
 }
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], **TINY}
 MAMBA = {"model_type": "mamba", "architectures": ["MambaForCausalLM"], "vocab_size": 256}
+RESNET = {
+    "model_type": "resnet",
+    "architectures": ["ResNetForImageClassification"],
+    "embedding_size": 8,
+    "hidden_sizes": [8, 16],
+    "depths": [1, 1],
+}
+MOBILENET = {
+    "model_type": "mobilenet_v2",
+    "architectures": ["MobileNetV2ForImageClassification"],
+    "image_size": 64,
+}
 LLAVA = {
     "model_type": "llava",
     "architectures": ["LlavaForConditionalGeneration"],
@@ -140,9 +152,14 @@ def architecture(folder, document, **arguments):
         (LLAMA, {"lora_rank": 4}),
         (MIXTRAL, {"lora_rank": 4, "lora_targets": ["q_proj", "v_proj"]}),
         (LLAMA, {"attention": "flash_attention_2"}),  # on a device alone
-        ({**MAMBA, "hidden_size": 32, "num_hidden_layers": 2}, {"attention": "eager"}),
+        ({**MAMBA, "hidden_size": 32, "num_hidden_layers": 2}, {}),  # without sdpa
+        (RESNET, {}),
+        (MOBILENET, {}),
     ],
-    ids=["mixtral", "mixtral-wide", "qwen-moe", "lora", "mixtral-lora", "flash", "mamba"],
+    ids=[
+        *("mixtral", "mixtral-wide", "qwen-moe", "lora", "mixtral-lora", "flash", "mamba"),
+        *("resnet", "mobilenet"),
+    ],
 )
 def test_an_architecture_takes_its_step_without_room_for_its_weights(tmp_path, document, arguments):
     found = dry_run(architecture(tmp_path, document, **arguments), room_bytes=0)
@@ -163,7 +180,11 @@ def test_an_architecture_takes_its_step_without_room_for_its_weights(tmp_path, d
         (LLAMA, {"override": {"foo": 3}}, "model.override.foo=3: the config of llama has no foo"),
         (LLAMA, {"override": {"hiden_size": 3}}, "type model.override.hidden_size="),
         (LLAMA, {"attention": "nix"}, "model.attention=nix: LlamaForCausalLM has sdpa, flash_at"),
-        (MAMBA, {}, "model.attention=sdpa: MambaForCausalLM has eager; type model.attention=eager"),
+        (
+            MAMBA,
+            {"attention": "sdpa"},
+            "model.attention=sdpa: MambaForCausalLM has eager; leave it out, or type model.atten",
+        ),
         (LLAVA, {}, "no seq2seq model of model_type llava; what is trained here has one kind of"),
         (
             LLAMA,

@@ -107,6 +107,19 @@ def test_what_is_said_of_a_config_is_what_is_built(name):
             hf_config.check_architecture(arguments, sequence_length=positions + 1)
 
 
+@pytest.mark.parametrize(
+    ("model_type", "more", "longest"),
+    [("bert", {}, 64), ("mpnet", {}, 62), ("roberta", {"pad_token_id": 0}, 63), ("luke", {}, 62)],
+)
+def test_some_positions_begin_behind_the_padding_tokens(tmp_path, model_type, more, longest):
+    path = tmp_path / "config.json"
+    document = {"model_type": model_type, "max_position_embeddings": 64, **more}
+    path.write_text(json.dumps({**document, "architectures": ["AForMaskedLM"]}))
+    hf_config.check_architecture({"config": str(path)}, sequence_length=longest)
+    with pytest.raises(UsageError, match=f"type workload.sequence_length={longest}$"):
+        hf_config.check_architecture({"config": str(path)}, sequence_length=longest + 1)
+
+
 def test_the_losses_are_those_that_the_check_knows():
     assert set(hf.TASKS) == set(hf_config.ENDINGS)
     assert set(hf.TASKS.values()) == set(hf_config.TASKS)
@@ -253,7 +266,7 @@ def test_a_folder_is_one_line_that_names_the_file_in_it(tmp_path):
 
 def test_an_attention_that_is_not_installed_is_of_the_environment():
     arguments = {"config": "llama-3.2-1b", "attention": "flash_attention_3"}
-    with pytest.raises(EnvironmentUnfit, match="type pip install flash-attn-interface, or model"):
+    with pytest.raises(EnvironmentUnfit, match="type pip install flash-attn-interface, or leave model"):
         hf_config.check_architecture(arguments, sequence_length=8)
 
 
