@@ -67,7 +67,7 @@ class _Run:
             self._substitution, before=self._before, taken=self._taken, failed=self._failed
         )
         patch_accelerate(self._substitution)
-        patch_transformers(self._substitution)
+        patch_transformers(self._substitution, self._folder.script_output)
         patch_lightning(self._substitution)
         if self._accelerator.device_name() == "cpu":
             limit_memory(self._spec, self._accelerator)
