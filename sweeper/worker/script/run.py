@@ -33,6 +33,7 @@ from sweeper.worker.script.accelerate import patch_accelerate
 from sweeper.worker.script.deepspeed import patch_deepspeed
 from sweeper.worker.script.facts import facts_of_engine, has_dropout, recomputes
 from sweeper.worker.script.lightning import patch_lightning
+from sweeper.worker.script.local_rank import LocalRank
 from sweeper.worker.script.steps import ScriptSteps
 from sweeper.worker.script.substitution import Substitution, finite
 from sweeper.worker.script.transformers import patch_transformers
@@ -52,6 +53,7 @@ class _Run:
         self._spec, self._script = spec, spec.script
         self._folder, self._progress, self._rank = folder, progress, rank
         self._substitution = Substitution(spec)
+        self._local_rank = LocalRank(os.environ.get("LOCAL_RANK", "0"))
         self._accelerator = get_accelerator()
         self._ledger = Ledger(self._accelerator)
         self._engine: Any = None
@@ -69,6 +71,8 @@ class _Run:
         patch_accelerate(self._substitution)
         patch_transformers(self._substitution, self._folder.script_output)
         patch_lightning(self._substitution)
+        if "local_rank" not in placeholders(self._script.arguments):
+            self._local_rank.patch_argparse()
         if self._accelerator.device_name() == "cpu":
             limit_memory(self._spec, self._accelerator)
         self._take_its_place()
@@ -103,7 +107,7 @@ class _Run:
             "micro_batch": self._spec.micro_size,
             "gradient_accumulation": self._spec.accumulation_steps,
             "ds_config": self._folder.script_ds_config.resolve(),
-            "local_rank": os.environ.get("LOCAL_RANK", "0"),
+            "local_rank": self._local_rank.rank,
         }
 
     def _before(self, model: Any, config: dict[str, Any]) -> None:
@@ -134,6 +138,7 @@ class _Run:
             self._end(failure(error, phase=self._progress.phase, limited=False))
         self._engine = engine
         self._facts |= facts_of_engine(engine, own) | self._substitution.shown.facts
+        self._facts["local_rank_option"] = self._local_rank.option
         self._ledger.close("build")
         count_file_pages_from_here()
         self._steps = ScriptSteps(engine, self._spec, self._progress, self._ledger, self._end)
