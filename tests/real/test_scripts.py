@@ -447,8 +447,9 @@ def test_a_script_that_ends_early_is_measured_where_it_took_enough_steps(tmp_pat
     assert (1, 4) == (len(measurement.warmup_step_seconds), len(measurement.step_seconds))
 
 
-def test_a_script_that_ends_too_early_is_told_how_many_steps_are_needed(tmp_path):
-    done, _ = tune(script(tmp_path, OWN_LOOP), "--batches 3")
+@pytest.mark.parametrize("ending", ["", "import os; os._exit(0)"], ids=["by itself", "at once"])
+def test_a_script_that_ends_too_early_is_told_how_many_steps_are_needed(tmp_path, ending):
+    done, _ = tune(script(tmp_path, OWN_LOOP + ending), "--batches 3")
     assert 2 == done.returncode
     assert "ended after 1 optimizer steps" in done.stderr
 
@@ -457,10 +458,18 @@ def test_a_script_that_ends_too_early_is_told_how_many_steps_are_needed(tmp_path
     ("source", "code", "line"),
     [
         ("print('trained')", 2, "ended without calling deepspeed.initialize"),
+        ("import os; os._exit(0)", 2, "ended without calling deepspeed.initialize"),
+        ("import os; os._exit(7)", 3, "ended itself with exit code 7"),
         ("raise RuntimeError('no data here')", 3, "RuntimeError: no data here"),
         ("import sys; sys.exit('no data here')", 3, "ended itself with exit code no data here"),
     ],
-    ids=["never calls DeepSpeed", "crashes before it", "exits before it"],
+    ids=[
+        "never calls DeepSpeed",
+        "ends at once",
+        "fails at once",
+        "crashes before it",
+        "exits before it",
+    ],
 )
 def test_a_script_that_does_not_come_to_deepspeed_is_told_in_one_line(source, code, line, tmp_path):
     done, _ = tune(script(tmp_path, source), "")

@@ -77,7 +77,7 @@ def test_a_rank_is_given_to_a_script_that_asks_in_other_words_than_the_launcher(
     made = start(tmp_path, "--epochs 1", local_rank_option="--local-rank", **IN_CODE)
     *launch, line = shlex.split(made.command)
     assert ["results/s/best/launch.sh", "--no_python", "sh", "-c"] == launch
-    assert "exec python -u train.py --local-rank=$LOCAL_RANK --epochs 1".split() == (
+    assert ["exec", "python", "-u", "train.py", "--local-rank=$LOCAL_RANK", "--epochs", "1"] == (
         shlex.split(line)
     )
 

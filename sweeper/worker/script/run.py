@@ -31,6 +31,7 @@ from sweeper.worker.progress import Progress
 from sweeper.worker.record import write_result
 from sweeper.worker.script.accelerate import patch_accelerate
 from sweeper.worker.script.deepspeed import patch_deepspeed
+from sweeper.worker.script.exits import exit_at_once, heard
 from sweeper.worker.script.facts import facts_of_engine, has_dropout, recomputes
 from sweeper.worker.script.lightning import patch_lightning
 from sweeper.worker.script.local_rank import LocalRank
@@ -78,7 +79,8 @@ class _Run:
         self._take_its_place()
         self._progress.enter("script")
         try:
-            runpy.run_path(self._script.path, run_name="__main__")
+            with heard(self._leaving):
+                runpy.run_path(self._script.path, run_name="__main__")
         except SystemExit as ended:
             if ended.code not in (None, 0):
                 return self._left(ended.code)
@@ -162,13 +164,21 @@ class _Run:
         return self._complete(self._steps.early_result())
 
     def _left(self, code: object) -> dict[str, Any]:
-        """By ``sys.exit``."""
+        """By ``sys.exit`` or ``os._exit``."""
         swallowed = self._steps.failure if self._steps else self._failure
         phase = self._progress.phase
         if swallowed is not None:
             return failure(swallowed, phase=phase, limited=lift_memory_limit())
         reason = f"the script ended itself with exit code {code}"
         return {"kind": "error", "phase": phase, "reason": reason, "evidence": ""}
+
+    def _leaving(self, code: int) -> int:
+        """Tells of an ``os._exit`` of the script's what is told of a ``sys.exit``."""
+        try:
+            result = self._left(code) if code else self._ended()
+        except UnsupportedHere as error:
+            result = failure(error, phase=self._progress.phase, limited=lift_memory_limit())
+        return self._last_act(result)
 
     def _complete(self, result: dict[str, Any]) -> dict[str, Any]:
         """With what was seen of the script; a trial of other batches than the study's is none."""
@@ -191,11 +201,15 @@ class _Run:
 
     def _end(self, result: dict[str, Any]) -> NoReturn:
         """Whatever the script would do next: its exceptions, exits and children are no longer asked."""
-        code = write_result(self._folder, self._rank, self._complete(result))
+        exit_at_once(self._last_act(self._complete(result)))
+
+    def _last_act(self, result: dict[str, Any]) -> int:
+        """Returns the exit code."""
+        code = write_result(self._folder, self._rank, result)
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 child.kill()
-        os._exit(code)
+        return code
