@@ -262,9 +262,10 @@ def with_script(arguments: Sequence[str]) -> list[str]:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "there is no such file"
         raise UsageError(f"{typed}: {what}; type +script=train.py with a training script's path")
-    rest = [argument for argument in arguments if argument != typed]
+    place = arguments.index(typed)  # Hydra takes overrides on one side of its options alone
     values = {"script.path": path, "script.folder": Path.cwd()}
-    return ["+model=script", *(f"{n}={_quoted(str(v))}" for n, v in values.items()), *rest]
+    ours = ["+model=script", *(f"{n}={_quoted(str(v))}" for n, v in values.items())]
+    return [*arguments[:place], *ours, *arguments[place + 1 :]]
 
 
 def _quoted(text: str) -> str:
