@@ -252,7 +252,7 @@ def _resumed(arguments: Sequence[str]) -> list[str]:
 def with_script(arguments: Sequence[str]) -> list[str]:
     """``+script=train.py`` as the model that it stands for; it runs where it was typed.
 
-    Raises UsageError where there is no such file, or no study of it.
+    Raises UsageError where there is no such file.
     """
     typed = next((a for a in arguments if a.lstrip("+").startswith("script=")), None)
     if typed is None:
@@ -262,14 +262,10 @@ def with_script(arguments: Sequence[str]) -> list[str]:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "there is no such file"
         raise UsageError(f"{typed}: {what}; type +script=train.py with a training script's path")
-    if not any(a.startswith("hydra/sweeper=") for a in arguments):
-        raise UsageError(
-            f"{typed}: a script is tuned by a study; type python -m sweeper {typed} "
-            "hydra/sweeper=optuna"
-        )
-    rest = [argument for argument in arguments if argument != typed]
+    place = arguments.index(typed)  # Hydra takes overrides on one side of its options alone
     values = {"script.path": path, "script.folder": Path.cwd()}
-    return ["+model=script", *(f"{n}={_quoted(str(v))}" for n, v in values.items()), *rest]
+    ours = ["+model=script", *(f"{n}={_quoted(str(v))}" for n, v in values.items())]
+    return [*arguments[:place], *ours, *arguments[place + 1 :]]
 
 
 def _quoted(text: str) -> str:

@@ -45,6 +45,11 @@ class TrialFolder:
         return self.path / "script_ds_config.json"
 
     @property
+    def script_output(self) -> Path:
+        """What stands for the output folder of a Trainer's script."""
+        return self.path / "script_output"
+
+    @property
     def command(self) -> Path:
         """What started the ranks; paste it to run the trial by hand."""
         return self.path / "command.txt"

@@ -11,7 +11,7 @@ from typing import Any
 
 from sweeper.core.files import read_json
 from sweeper.core.folder import BundleFolder, StudyFolder
-from sweeper.core.script import placeholders, words
+from sweeper.core.script import words
 
 # What a script is called that we do not know.
 YOUR_SCRIPT = "your_script.py"
@@ -24,6 +24,8 @@ _IN_CODE = {
     "lightning": "DeepSpeedStrategy(config={!r})",
 }
 _PLAINLY = "deepspeed.initialize(config={!r})"
+# What DeepSpeed's launcher gives a script, unless it is told not to.
+LAUNCHERS_LOCAL_RANK = "--local_rank"
 # Stands for a rank's own number until the line is quoted: no shell's word has it.
 _RANK = "\0"
 
@@ -78,7 +80,7 @@ class _Script:
             arguments = shlex.quote(self._from_there(self._bundle.trainer_arguments))
             line.append(f"$(cat {arguments})")  # the last one counts
         typed = " ".join(line)
-        if "local_rank" in placeholders(self._arguments):
+        if _RANK in typed:
             ranked = typed.replace(_RANK, "'\"$LOCAL_RANK\"'")
             typed = f"--no_python sh -c {shlex.quote(f'exec python -u {ranked}')}"
         launch = shlex.quote(_runnable(Path(self._from_there(self._bundle.launch))))
@@ -97,7 +99,11 @@ class _Script:
             "ds_config": self._config,
             "local_rank": _RANK,
         }
-        return [self._with_winners_file(word) for word in words(self._arguments, values)]
+        filled = [self._with_winners_file(word) for word in words(self._arguments, values)]
+        option = self._seen.get("local_rank_option")
+        # The launcher knows one spelling, and gives that itself.
+        given = [f"{option}={_RANK}"] if option not in (None, LAUNCHERS_LOCAL_RANK) else []
+        return [*given, *filled]
 
     def _with_winners_file(self, word: str) -> str:
         own = self._seen.get("config_file")

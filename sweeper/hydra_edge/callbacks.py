@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +26,7 @@ class StudyCallback(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         try:
+            _no_script(_typed(config))
             _no_callbacks(config)
             check_model(settings_of(config))
         except SweeperError as error:
@@ -41,17 +44,20 @@ class StudyCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """A model must be there; the sweepers compose the jobs, and check the rest."""
-        # As typed: what an interpolation stands for is found where the jobs are composed.
-        typed_in = cast(list[str], OmegaConf.to_container(config.hydra.overrides.task))
-        overrides = OverridesParser.create().parse_overrides(typed_in)
+        overrides = _typed(config)
         if not config.get("model") and not any(
             override.key_or_group.split(".")[0] == "model" for override in overrides
         ):
             exit_with(UsageError(no_model("no model was given")))
         # What is typed for the jobs is not in this configuration.
+        if "sweeper_optuna" in str(config.hydra.sweeper._target_):
+            return
+        try:
+            _no_script(overrides)
+        except UsageError as error:
+            exit_with(error)
         typed = [o.input_line or "" for o in overrides if o.key_or_group == "callbacks"]
-        ours = "sweeper_optuna" in str(config.hydra.sweeper._target_)
-        if typed and not ours and typed[-1] != "callbacks=none":
+        if typed and typed[-1] != "callbacks=none":
             exit_with(UsageError(_nothing_to_follow(typed[-1])))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
@@ -62,6 +68,22 @@ class StudyCallback(Callback):
         from sweeper.report.build import build_report
 
         terminal().conclude(build_report(folder, stop_reason="the grid was run"))
+
+
+def _typed(config: DictConfig) -> list[Override]:
+    """As typed: what an interpolation stands for is found where the jobs are composed."""
+    lines = cast(list[str], OmegaConf.to_container(config.hydra.overrides.task))
+    return OverridesParser.create().parse_overrides(lines)
+
+
+def _no_script(typed: Sequence[Override]) -> None:
+    """Raises UsageError where one is given: its own run, which a study begins with, says what to train."""
+    path = next((o.value() for o in typed if o.key_or_group == "script.path"), None)
+    if path is not None:
+        raise UsageError(
+            f"+script={path}: a script is tuned by a study; type python -m sweeper +script={path} "
+            "hydra/sweeper=optuna"
+        )
 
 
 def _no_callbacks(config: DictConfig) -> None:

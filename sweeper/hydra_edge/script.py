@@ -19,9 +19,9 @@ from sweeper.core.spec import TrialSpec
 from sweeper.errors import NothingMeasured, UsageError
 from sweeper.hydra_edge.expressions import Typed
 from sweeper.hydra_edge.script_knobs import (
-    DROPOUT_TOLERANCE,
     baseline_overrides,
     closed_at_once,
+    notes_on,
     other_micro_size,
     other_precision,
     why_not_followed,
@@ -117,17 +117,7 @@ class _Probes:
                 f"script.args leaves the batch to us: the global batch is {_GLOBAL_BATCH}="
                 f"{self._settings.workload.global_batch_size}; type {_GLOBAL_BATCH}=<yours>"
             )
-        if facts["tokens"] == 1:
-            notes.append(f"{self._name}'s inputs show no tokens: tokens/s stands for samples/s")
-        if facts["has_dropout"]:
-            notes.append(
-                f"{self._name}'s model has dropout, which differs with the micro-batch: losses are "
-                f"compared within {DROPOUT_TOLERANCE:.0%}"
-            )
-        if not facts["has_losses"]:
-            notes.append(
-                f"{self._name} does not call engine.backward: its losses cannot be compared"
-            )
+        notes += notes_on(facts, self._name)
         return {"overrides": overrides, "left_out": left_out, "notes": notes, "facts": facts}
 
     def _is_typed(self, name: str) -> bool:

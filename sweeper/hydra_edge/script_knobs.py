@@ -96,6 +96,26 @@ def _fixed_precision(facts: Mapping[str, Any], knobs: ConfigKnobs, name: str) ->
     return ""
 
 
+def notes_on(facts: Mapping[str, Any], name: str) -> list[str]:
+    """What a reader of the study's numbers has to know of the script."""
+    notes = []
+    if (fed := fed_micro_size(facts)) != facts["micro_size"]:
+        notes.append(
+            f"{name} feeds {fed} samples in a micro-batch, where its configuration says "
+            f"{facts['micro_size']}: the global batch is counted from what it feeds"
+        )
+    if facts["tokens"] == 1:
+        notes.append(f"{name}'s inputs show no tokens: tokens/s stands for samples/s")
+    if facts["has_dropout"]:
+        notes.append(
+            f"{name}'s model has dropout, which differs with the micro-batch: losses are "
+            f"compared within {DROPOUT_TOLERANCE:.0%}"
+        )
+    if not facts["has_losses"]:
+        notes.append(f"{name} does not call engine.backward: its losses cannot be compared")
+    return notes
+
+
 def other_micro_size(facts: Mapping[str, Any]) -> int | None:
     """One that the script could be given at the same global batch; None where there is no other."""
     micro_size, steps = fed_micro_size(facts), facts["accumulation_steps"]

@@ -76,7 +76,7 @@ def export_files(
     carrying = [f for f in formats if f.name not in refused]
     files: dict[Path, str] = {}
     for form in carrying:
-        files |= _files(form.name, winner.config, winner.settings, bundle)
+        files |= _files(form.name, winner, bundle)
     files[bundle.readme] = export_readme(
         winner,
         bundle,
@@ -98,9 +98,9 @@ def write_files(files: Mapping[Path, str]) -> None:
             path.chmod(0o755)
 
 
-def _files(
-    name: str, config: Mapping[str, Any], settings: Mapping[str, Any], bundle: BundleFolder
-) -> dict[Path, str]:
+def _files(name: str, winner: Winner, bundle: BundleFolder) -> dict[Path, str]:
+    config, settings = winner.config, winner.settings
+    local_rank = winner.seen.get("local_rank_option")
     trainer = {bundle.trainer_ds_config: _json(trainer_variant(config))}
     trainer_path = str(bundle.trainer_ds_config.resolve())
     match name:
@@ -108,20 +108,20 @@ def _files(
             return {
                 bundle.ds_config: _json(config),
                 bundle.settings: _yaml(settings),
-                bundle.launch: deepspeed_script(settings),
+                bundle.launch: deepspeed_script(settings, local_rank),
             }
         case "deepspeed":
-            return {bundle.launch: deepspeed_script(settings)}
+            return {bundle.launch: deepspeed_script(settings, local_rank)}
         case "torchrun":
-            return {bundle.launch_torchrun: torchrun_script(settings)}
+            return {bundle.launch_torchrun: torchrun_script(settings, local_rank)}
         case "slurm":
-            return {bundle.launch_slurm: slurm_script(settings)}
+            return {bundle.launch_slurm: slurm_script(settings, local_rank)}
         case "hf":
             arguments = trainer_arguments(config, settings)
             return {
                 **trainer,
                 bundle.trainer_arguments: _command_line(arguments),
-                bundle.launch: deepspeed_script(settings),
+                bundle.launch: deepspeed_script(settings, local_rank),
             }
         case "axolotl":
             lines = axolotl_lines(config, settings, ds_config=trainer_path)

@@ -6,13 +6,17 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from sweeper.core.start import LAUNCHERS_LOCAL_RANK
 from sweeper.run.launch import STEADY_ALLOCATOR
 
 _SHELL = ["#!/bin/sh"]
 
 
-def deepspeed_script(settings: Mapping[str, Any]) -> str:
-    """Under DeepSpeed's launcher; ``settings`` are those of ``core.exported``, here and below."""
+def deepspeed_script(settings: Mapping[str, Any], local_rank: str | None = None) -> str:
+    """Under DeepSpeed's launcher; ``settings`` are those of ``core.exported``, here and below.
+
+    ``local_rank`` is the option by which the script is to be given its rank on the machine, if by any.
+    """
     ranks = int(settings["hardware"]["ranks"])
     lines = [*_SHELL, *_environment(settings), f"devices=--num_gpus={ranks}"]
     if settings["hardware"]["accelerator"] != "cpu":
@@ -23,16 +27,18 @@ def deepspeed_script(settings: Mapping[str, Any]) -> str:
         ]
     bind = "--bind_cores_to_rank " if settings["launch"]["bind_cores"] else ""
     # A script need not take --local_rank, which the launcher would add; its environment has it.
-    lines.append(f'exec deepspeed --hostfile=none "$devices" {bind}--no_local_rank "$@"')
+    unasked = "" if local_rank == LAUNCHERS_LOCAL_RANK else "--no_local_rank "
+    lines.append(f'exec deepspeed --hostfile=none "$devices" {bind}{unasked}"$@"')
     return _text(lines)
 
 
-def torchrun_script(settings: Mapping[str, Any]) -> str:
+def torchrun_script(settings: Mapping[str, Any], local_rank: str | None = None) -> str:
     """Under torchrun, on one machine."""
-    return _text([*_SHELL, *_torchrun_environment(settings), f'exec {_torchrun(settings)} "$@"'])
+    command = _torchrun(settings, local_rank)
+    return _text([*_SHELL, *_torchrun_environment(settings), f"exec {command}"])
 
 
-def slurm_script(settings: Mapping[str, Any]) -> str:
+def slurm_script(settings: Mapping[str, Any], local_rank: str | None = None) -> str:
     """For ``sbatch``: torchrun on one node that nobody else is on, so that no ssh is needed."""
     ranks, on_cpu = settings["hardware"]["ranks"], settings["hardware"]["accelerator"] == "cpu"
     lines = [
@@ -44,13 +50,17 @@ def slurm_script(settings: Mapping[str, Any]) -> str:
         *_torchrun_environment(settings),
         # srun gives a task one core unless it is told.
         'exec srun --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_ON_NODE" '
-        f'{_torchrun(settings)} "$@"',
+        + _torchrun(settings, local_rank),
     ]
     return _text(lines)
 
 
-def _torchrun(settings: Mapping[str, Any]) -> str:
-    return f"torchrun --standalone --nproc_per_node={int(settings['hardware']['ranks'])}"
+def _torchrun(settings: Mapping[str, Any], local_rank: str | None) -> str:
+    command = f"torchrun --standalone --nproc_per_node={int(settings['hardware']['ranks'])}"
+    if local_rank is None:
+        return f'{command} "$@"'
+    ranked = f'script=$1; shift; exec python -u "$script" {local_rank}="$LOCAL_RANK" "$@"'
+    return f'{command} --no-python sh -c {shlex.quote(ranked)} sh "$@"'
 
 
 def _torchrun_environment(settings: Mapping[str, Any]) -> list[str]:

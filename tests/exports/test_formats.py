@@ -329,6 +329,20 @@ def test_torchrun_starts_the_ranks_of_the_trial_in_its_environment(tmp_path):
     assert {f"{name}={value}" for name, value in STEADY_ALLOCATOR.items()} <= set(said)
 
 
+def test_torchrun_gives_a_script_that_asks_for_it_its_rank(tmp_path):
+    said = started(tmp_path, torchrun_script(settings_of(), "--local_rank"), "torchrun")
+    rank = said[said.index("--no-python") + 1 : said.index("two words") + 1]
+    (tmp_path / "python").symlink_to("torchrun")  # it tells, too
+    done = subprocess.run(
+        rank,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "LOCAL_RANK": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ["-u", "train.py", "--local_rank=1", "two words"] == done.stdout.splitlines()[:4]
+
+
 CUDA = {"hardware.accelerator": "cuda", "hardware.ranks": 2}
 
 

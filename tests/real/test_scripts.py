@@ -268,6 +268,52 @@ def test_an_accelerate_script_takes_its_configuration_from_the_environment(tmp_p
     assert_the_printed_line_trains_the_winner(study, winner_of(study), tmp_path)
 
 
+RESUMED = """
+import os
+from transformers import HfArgumentParser, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+class Samples(list):
+    def __getitem__(self, i):
+        ids = [(i + j) % 64 for j in range(16)]
+        return {"input_ids": ids, "labels": ids}
+
+(args,) = HfArgumentParser(TrainingArguments).parse_args_into_dataclasses()
+last = get_last_checkpoint(args.output_dir) if os.path.isdir(args.output_dir) else None
+shape = LlamaConfig(
+    vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2
+)
+trainer = Trainer(model=LlamaForCausalLM(shape), args=args, train_dataset=Samples(range(512)))
+trainer.train(resume_from_checkpoint=last)
+"""
+
+
+@pytest.mark.slow
+def test_a_trainer_neither_goes_on_from_what_its_output_folder_holds_nor_leaves_something_there(
+    tmp_path,
+):
+    pytest.importorskip("accelerate")
+    pytest.importorskip("transformers")
+    folder = script(tmp_path, RESUMED)
+    (folder / "ds.json").write_text(
+        '{"train_micro_batch_size_per_gpu": "auto", "gradient_accumulation_steps": "auto",'
+        ' "train_batch_size": "auto", "zero_optimization": {"stage": 2}}'
+    )
+    checkpoint = folder / "out" / "checkpoint-2"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text("{}")
+    done, study = tune(
+        folder,
+        "--output_dir out --use_cpu --deepspeed ds.json --save_steps 1 --save_total_limit 1",
+        "zero=choice(stage1,stage2)",
+        "hydra.sweeper.n_trials=2",
+    )
+    assert 0 == done.returncode, done.stderr
+    trials = study.read_trials()
+    assert 2 == len([t for t in trials if isinstance(t.outcome, Measured)])
+    assert not any(d.trains_differently for d in loss_differences(trials).values())
+
+
 PRETRAINED = """
 import deepspeed, torch
 from transformers import AutoModelForCausalLM
@@ -401,8 +447,9 @@ def test_a_script_that_ends_early_is_measured_where_it_took_enough_steps(tmp_pat
     assert (1, 4) == (len(measurement.warmup_step_seconds), len(measurement.step_seconds))
 
 
-def test_a_script_that_ends_too_early_is_told_how_many_steps_are_needed(tmp_path):
-    done, _ = tune(script(tmp_path, OWN_LOOP), "--batches 3")
+@pytest.mark.parametrize("ending", ["", "import os; os._exit(0)"], ids=["by itself", "at once"])
+def test_a_script_that_ends_too_early_is_told_how_many_steps_are_needed(tmp_path, ending):
+    done, _ = tune(script(tmp_path, OWN_LOOP + ending), "--batches 3")
     assert 2 == done.returncode
     assert "ended after 1 optimizer steps" in done.stderr
 
@@ -411,10 +458,18 @@ def test_a_script_that_ends_too_early_is_told_how_many_steps_are_needed(tmp_path
     ("source", "code", "line"),
     [
         ("print('trained')", 2, "ended without calling deepspeed.initialize"),
+        ("import os; os._exit(0)", 2, "ended without calling deepspeed.initialize"),
+        ("import os; os._exit(7)", 3, "ended itself with exit code 7"),
         ("raise RuntimeError('no data here')", 3, "RuntimeError: no data here"),
         ("import sys; sys.exit('no data here')", 3, "ended itself with exit code no data here"),
     ],
-    ids=["never calls DeepSpeed", "crashes before it", "exits before it"],
+    ids=[
+        "never calls DeepSpeed",
+        "ends at once",
+        "fails at once",
+        "crashes before it",
+        "exits before it",
+    ],
 )
 def test_a_script_that_does_not_come_to_deepspeed_is_told_in_one_line(source, code, line, tmp_path):
     done, _ = tune(script(tmp_path, source), "")

@@ -457,6 +457,16 @@ def test_the_launch_script_gives_the_environment_of_a_trial_on_the_cpu(tmp_path)
     assert {f"{name}={value}" for name, value in STEADY_ALLOCATOR.items()} <= set(said)
 
 
+@pytest.mark.parametrize(
+    ("option", "is_told_not_to"), [(None, True), ("--local-rank", True), ("--local_rank", False)]
+)
+def test_the_launcher_gives_a_rank_to_a_script_that_asks_for_it(tmp_path, option, is_told_not_to):
+    folder = study_of(tmp_path, [trial_of(0, measured())])
+    write_json(folder.script, {"notes": [], "facts": {"local_rank_option": option}})
+    build_report(folder)
+    assert is_told_not_to == ("--no_local_rank" in folder.bundle.launch.read_text())
+
+
 def test_the_launch_script_leaves_threads_and_allocator_to_who_has_set_them(tmp_path):
     folder = bundle_of(tmp_path, **{"hardware.ranks": 2})
     said = started(folder, "train.py", OMP_NUM_THREADS="7", MALLOC_TRIM_THRESHOLD_="1")

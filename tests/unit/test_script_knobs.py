@@ -7,6 +7,7 @@ from sweeper.errors import UsageError
 from sweeper.hydra_edge.script_knobs import (
     baseline_overrides,
     closed_at_once,
+    notes_on,
     other_micro_size,
     other_precision,
     why_not_followed,
@@ -41,6 +42,25 @@ def test_the_global_batch_is_the_scripts_own_over_all_ranks():
 def test_what_the_script_feeds_counts_more_than_what_its_configuration_says():
     overrides = baseline_overrides(facts(fed_micro_size=3), ranks=2, name="train.py")
     assert {"batch.micro_size=3", "workload.global_batch_size=24"} <= set(overrides)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"fed_micro_size": 3}, "feeds 3 samples in a micro-batch, where its configuration says 2"),
+        ({"tokens": 1}, "tokens/s stands for samples/s"),
+        ({"has_dropout": True}, "compared within 10%"),
+        ({"has_losses": False}, "losses cannot be compared"),
+    ],
+)
+def test_what_a_reader_of_the_numbers_has_to_know_is_a_note(changes, words):
+    (note,) = notes_on(facts(**changes), "train.py")
+    assert words in note
+
+
+def test_a_script_as_its_configuration_says_needs_no_note():
+    assert [] == notes_on(FACTS, "train.py")
+    assert [] == notes_on(facts(fed_micro_size=0), "train.py"), "not seen"
 
 
 def test_the_baseline_says_stage_offload_precision_and_checkpointing():

@@ -1,9 +1,11 @@
 """What stands in for DeepSpeed's and the frameworks' functions while a script runs, with fakes behind it."""
 
 import importlib.util
+import inspect
 import json
 import sys
 import types
+from pathlib import Path
 from types import SimpleNamespace
 
 import deepspeed
@@ -46,7 +48,12 @@ def given(monkeypatch):
         seen.append((args, config, config_params))
         return SimpleNamespace(), optimizer, None, None
 
+    class DeepSpeedEngine:
+        def save_checkpoint(self, save_dir, exclude_frozen_parameters=False):
+            raise AssertionError("saved")
+
     monkeypatch.setattr(deepspeed, "initialize", initialize)
+    monkeypatch.setattr(deepspeed, "DeepSpeedEngine", DeepSpeedEngine)
     monkeypatch.setattr(deepspeed.zero.Init, "__init__", deepspeed.zero.Init.__init__)
     taken, handed = [], []
     patch_deepspeed(
@@ -110,6 +117,12 @@ def test_without_a_configuration_deepspeed_is_asked_all_the_same(given):
     assert (None, None, None) == given[0][0]
 
 
+def test_an_engine_saves_nothing_in_a_trial(given):
+    engine = deepspeed.DeepSpeedEngine()
+    assert engine.save_checkpoint("out")
+    assert "exclude_frozen_parameters" in inspect.signature(engine.save_checkpoint).parameters
+
+
 @pytest.mark.parametrize("stage", [2, 3])
 def test_parameters_are_partitioned_at_the_candidates_stage_alone(monkeypatch, stage):
     seen = {}
@@ -156,6 +169,11 @@ def test_accelerates_and_transformers_configuration_is_the_candidates(monkeypatc
         def set_mixed_precision(self, mixed_precision):
             self.mixed_precision = mixed_precision
 
+    class Accelerator:
+        def save_state(self, output_dir=None):
+            raise AssertionError("saved")
+
+    fake_module(monkeypatch, "accelerate.accelerator", Accelerator=Accelerator)
     fake_module(monkeypatch, "accelerate.utils.deepspeed", HfDeepSpeedConfig=HfDeepSpeedConfig)
     fake_module(monkeypatch, "accelerate.utils.dataclasses", DeepSpeedPlugin=DeepSpeedPlugin)
     patch_accelerate(substitution(**{"zero.stage": 3, "precision.mode": "bf16"}))
@@ -167,17 +185,21 @@ def test_accelerates_and_transformers_configuration_is_the_candidates(monkeypatc
         plugin.offload_optimizer_device,
         plugin.mixed_precision,
     )
+    Accelerator().save_state("out")
 
 
-def training_arguments(monkeypatch):
+def training_arguments(monkeypatch, output="trial/script_output"):
     class TrainingArguments:
-        def __init__(self, deepspeed):
-            self.deepspeed = deepspeed
+        def __init__(self, deepspeed, output_dir=None):
+            self.deepspeed, self.output_dir = deepspeed, output_dir
+            self.save_strategy, self.report_to = "steps", ["wandb"]
+            self.load_best_model_at_end = self.push_to_hub = True
             self.per_device_train_batch_size, self.gradient_accumulation_steps = 1, 8
             self.bf16, self.fp16 = False, True
             self.__post_init__()
 
         def __post_init__(self):
+            assert self.load_best_model_at_end, "checked with what the script says"
             self.seen = (
                 self.per_device_train_batch_size,
                 self.gradient_accumulation_steps,
@@ -189,9 +211,18 @@ def training_arguments(monkeypatch):
         def parse_args_into_dataclasses(self):
             return TrainingArguments("ds_config.json")
 
+    class Trainer:
+        def train(self, resume_from_checkpoint=None, trial=None):
+            return resume_from_checkpoint, trial
+
+        def save_model(self, output_dir=None):
+            raise AssertionError("saved")
+
+    fake_module(monkeypatch, "transformers.trainer", Trainer=Trainer)
     fake_module(monkeypatch, "transformers.hf_argparser", HfArgumentParser=HfArgumentParser)
     fake_module(monkeypatch, "transformers.training_args", TrainingArguments=TrainingArguments)
-    patch_transformers(substitution(**{"batch.micro_size": 4, "precision.mode": "bf16"}))
+    made = substitution(**{"batch.micro_size": 4, "precision.mode": "bf16"})
+    patch_transformers(made, Path(output))
     return TrainingArguments
 
 
@@ -204,15 +235,40 @@ def test_training_arguments_without_deepspeed_stay_as_they_are(monkeypatch):
     assert (1, 8, False, True) == training_arguments(monkeypatch)(None).seen
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_trainers_output_folder_is_one_of_the_trials_own(monkeypatch, tmp_path, is_there):
+    own, ours = tmp_path / "out", tmp_path / "ours"
+    if is_there:
+        (own / "checkpoint-2").mkdir(parents=True)
+    arguments = training_arguments(monkeypatch, ours)("ds_config.json", str(own))
+    assert str(ours) == arguments.output_dir
+    assert is_there == ours.exists()
+    assert not is_there or [] == [*ours.iterdir()]
+
+
+def test_a_trainer_saves_and_reports_nothing_and_trains_from_the_start(monkeypatch):
+    arguments = training_arguments(monkeypatch)("ds_config.json")
+    assert ("no", False, False, []) == (
+        arguments.save_strategy,
+        arguments.load_best_model_at_end,
+        arguments.push_to_hub,
+        arguments.report_to,
+    )
+    trainer = sys.modules["transformers.trainer"].Trainer()
+    assert (None, "a trial") == trainer.train(resume_from_checkpoint=True, trial="a trial")
+    assert (None, None) == trainer.train("out/checkpoint-2")
+    trainer.save_model()
+
+
 def test_lightnings_own_strategy_takes_the_candidates_stage_and_no_accumulation():
     module = pytest.importorskip("lightning.pytorch.strategies.deepspeed")
-    before = module.DeepSpeedStrategy.__init__
+    before = module.DeepSpeedStrategy.__init__, module.DeepSpeedStrategy.save_checkpoint
     try:
         made = substitution(**{"zero.stage": 3, "offload.optimizer": "cpu"})
         patch_lightning(made)
         strategy = module.DeepSpeedStrategy(stage=2, logging_batch_size_per_gpu=1)
     finally:
-        module.DeepSpeedStrategy.__init__ = before
+        module.DeepSpeedStrategy.__init__, module.DeepSpeedStrategy.save_checkpoint = before
     assert 3 == strategy.config["zero_optimization"]["stage"]
     assert "cpu" == strategy.config["zero_optimization"]["offload_optimizer"]["device"]
     assert "gradient_accumulation_steps" not in strategy.config

@@ -19,15 +19,18 @@ ACCUMULATION = 2
 class FakeEngine:
     """Counts as DeepSpeed's does; ``skips`` are the optimizer steps that overflow."""
 
-    def __init__(self, skips=()):
+    def __init__(self, skips=(), micro_size=4):
         self.training = True
         self.global_steps = self._micro_steps = 0
-        self._skips = skips
+        self._skips, self._micro_size = skips, micro_size
 
     def __call__(self, *inputs, **named):
         return self.forward(*inputs, **named)
 
-    def forward(self, ids):
+    def train_micro_batch_size_per_gpu(self):
+        return self._micro_size
+
+    def forward(self, ids, mask=None):
         return ids.float().mean()
 
     def backward(self, loss, scale_wrt_gas=True):
@@ -141,8 +144,52 @@ def test_evaluation_between_steps_is_not_taken_for_training(watched):
     steps, _ = watched(engine)
     with torch.no_grad():
         engine(torch.zeros(64, 16))
-    engine(torch.zeros(4, 16, dtype=torch.long))
+    engine.backward(engine(torch.zeros(4, 16, dtype=torch.long)).float())
     assert (4, 16) == (steps.facts["fed_micro_size"], steps.facts["tokens"])
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "fed"),
+    [
+        ([(4, 16)], {"mask": (32, 32)}, 4),
+        ([(32, 32), (4, 16)], {}, 4),
+        ([(3, 16)], {"mask": (32, 32)}, 3),
+        ([], {"ids": (3, 16), "mask": (32, 32)}, 3),
+    ],
+    ids=["a mask by name", "a mask before the batch", "another size", "all by name"],
+)
+def test_an_input_that_is_not_the_batch_does_not_say_its_size(watched, given, named, fed):
+    engine = FakeEngine(micro_size=4)
+    engine.forward = lambda *_, **__: torch.zeros(())
+    steps, _ = watched(engine)
+    for _ in range(ACCUMULATION):
+        engine.backward(
+            engine.forward(
+                *map(torch.zeros, given), **{n: torch.zeros(s) for n, s in named.items()}
+            )
+        )
+        engine.step()
+    assert (fed, fed * ACCUMULATION) == (steps.facts["fed_micro_size"], steps.samples_per_step)
+
+
+@pytest.mark.parametrize("by_the_engine", [True, False])
+def test_two_passes_before_one_backward_are_one_micro_batch(watched, by_the_engine):
+    engine = FakeEngine()
+    steps, _ = watched(engine)
+    for _ in range(ACCUMULATION):
+        chosen, rejected = engine(torch.zeros(4, 16)), engine(torch.zeros(4, 16))
+        if by_the_engine:
+            engine.backward(chosen - rejected)
+        engine.step()
+    assert (4, 4 * ACCUMULATION) == (steps.facts["fed_micro_size"], steps.samples_per_step)
+
+
+def test_passages_are_not_counted_with_the_questions_that_they_belong_to(watched):
+    engine = FakeEngine(micro_size=4)
+    steps, _ = watched(engine)
+    questions, passages = engine(torch.zeros(4, 16)), engine(torch.zeros(32, 16))
+    engine.backward(questions - passages)
+    assert 4 == steps.facts["fed_micro_size"]
 
 
 def test_a_loss_that_is_no_number_ends_the_run_as_diverged(watched):

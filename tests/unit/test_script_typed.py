@@ -35,9 +35,3 @@ def test_a_script_that_is_not_there_is_named():
 def test_a_folder_in_the_place_of_a_script_is_called_one(tmp_path):
     with pytest.raises(UsageError, match="is a folder; type"):
         with_script([f"+script={tmp_path}", "hydra/sweeper=optuna"])
-
-
-def test_a_script_without_a_study_is_told_what_to_type(tmp_path):
-    (tmp_path / "train.py").touch()
-    with pytest.raises(UsageError, match="hydra/sweeper=optuna"):
-        with_script([f"+script={tmp_path}/train.py"])

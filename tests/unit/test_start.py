@@ -68,6 +68,20 @@ def test_each_rank_is_given_its_own_number(tmp_path):
     )
 
 
+def test_a_rank_is_left_to_the_launcher_where_the_script_asks_as_the_launcher_gives(tmp_path):
+    made = start(tmp_path, "--epochs 1", local_rank_option="--local_rank", **IN_CODE)
+    assert "results/s/best/launch.sh train.py --epochs 1" == made.command
+
+
+def test_a_rank_is_given_to_a_script_that_asks_in_other_words_than_the_launcher(tmp_path):
+    made = start(tmp_path, "--epochs 1", local_rank_option="--local-rank", **IN_CODE)
+    *launch, line = shlex.split(made.command)
+    assert ["results/s/best/launch.sh", "--no_python", "sh", "-c"] == launch
+    assert ["exec", "python", "-u", "train.py", "--local-rank=$LOCAL_RANK", "--epochs", "1"] == (
+        shlex.split(line)
+    )
+
+
 def test_a_configuration_in_code_is_to_be_changed_there(tmp_path):
     made = start(tmp_path, "--epochs 1", **IN_CODE)
     (change,) = made.changes

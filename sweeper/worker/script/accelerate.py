@@ -6,6 +6,7 @@ import functools
 from types import ModuleType
 from typing import Any
 
+from sweeper.worker.script.saving import save_nothing
 from sweeper.worker.script.substitution import Substitution
 from sweeper.worker.script.when_imported import when_imported
 
@@ -21,6 +22,11 @@ def patch_accelerate(substitution: Substitution) -> None:
     """Takes effect with the imports."""
     when_imported("accelerate.utils.deepspeed", functools.partial(_patch_config, substitution))
     when_imported("accelerate.utils.dataclasses", functools.partial(_patch_plugin, substitution))
+    when_imported("accelerate.accelerator", _patch_accelerator)
+
+
+def _patch_accelerator(module: ModuleType) -> None:
+    save_nothing(module.Accelerator, "save_state", "save_model")
 
 
 def _patch_config(substitution: Substitution, module: ModuleType) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import deepspeed
 from deepspeed.runtime.tensor_parallel.init_utils import load_ds_config
 
+from sweeper.worker.script.saving import save_nothing
 from sweeper.worker.script.substitution import Substitution
 
 _CONFIGS = ("config", "config_params")
@@ -58,6 +59,7 @@ def patch_deepspeed(
         return made
 
     deepspeed.initialize = initialize
+    save_nothing(deepspeed.DeepSpeedEngine, "save_checkpoint", "save_16bit_model")
     if substitution.acts:
         _patch_zero_init(substitution)
 

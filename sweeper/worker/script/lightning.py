@@ -7,6 +7,7 @@ import inspect
 from types import ModuleType
 from typing import Any
 
+from sweeper.worker.script.saving import save_nothing
 from sweeper.worker.script.substitution import Substitution
 from sweeper.worker.script.when_imported import when_imported
 
@@ -35,3 +36,4 @@ def _patch_strategy(substitution: Substitution, module: ModuleType) -> None:
         self.config = {n: v for n, v in config.items() if n in own or n not in _OF_THE_TRAINER}
 
     module.DeepSpeedStrategy.__init__ = __init__
+    save_nothing(module.DeepSpeedStrategy, "save_checkpoint")

@@ -31,8 +31,10 @@ from sweeper.worker.progress import Progress
 from sweeper.worker.record import write_result
 from sweeper.worker.script.accelerate import patch_accelerate
 from sweeper.worker.script.deepspeed import patch_deepspeed
+from sweeper.worker.script.exits import exit_at_once, heard
 from sweeper.worker.script.facts import facts_of_engine, has_dropout, recomputes
 from sweeper.worker.script.lightning import patch_lightning
+from sweeper.worker.script.local_rank import LocalRank
 from sweeper.worker.script.steps import ScriptSteps
 from sweeper.worker.script.substitution import Substitution, finite
 from sweeper.worker.script.transformers import patch_transformers
@@ -52,6 +54,7 @@ class _Run:
         self._spec, self._script = spec, spec.script
         self._folder, self._progress, self._rank = folder, progress, rank
         self._substitution = Substitution(spec)
+        self._local_rank = LocalRank(os.environ.get("LOCAL_RANK", "0"))
         self._accelerator = get_accelerator()
         self._ledger = Ledger(self._accelerator)
         self._engine: Any = None
@@ -67,14 +70,17 @@ class _Run:
             self._substitution, before=self._before, taken=self._taken, failed=self._failed
         )
         patch_accelerate(self._substitution)
-        patch_transformers(self._substitution)
+        patch_transformers(self._substitution, self._folder.script_output)
         patch_lightning(self._substitution)
+        if "local_rank" not in placeholders(self._script.arguments):
+            self._local_rank.patch_argparse()
         if self._accelerator.device_name() == "cpu":
             limit_memory(self._spec, self._accelerator)
         self._take_its_place()
         self._progress.enter("script")
         try:
-            runpy.run_path(self._script.path, run_name="__main__")
+            with heard(self._leaving):
+                runpy.run_path(self._script.path, run_name="__main__")
         except SystemExit as ended:
             if ended.code not in (None, 0):
                 return self._left(ended.code)
@@ -103,7 +109,7 @@ class _Run:
             "micro_batch": self._spec.micro_size,
             "gradient_accumulation": self._spec.accumulation_steps,
             "ds_config": self._folder.script_ds_config.resolve(),
-            "local_rank": os.environ.get("LOCAL_RANK", "0"),
+            "local_rank": self._local_rank.rank,
         }
 
     def _before(self, model: Any, config: dict[str, Any]) -> None:
@@ -134,6 +140,7 @@ class _Run:
             self._end(failure(error, phase=self._progress.phase, limited=False))
         self._engine = engine
         self._facts |= facts_of_engine(engine, own) | self._substitution.shown.facts
+        self._facts["local_rank_option"] = self._local_rank.option
         self._ledger.close("build")
         count_file_pages_from_here()
         self._steps = ScriptSteps(engine, self._spec, self._progress, self._ledger, self._end)
@@ -157,13 +164,21 @@ class _Run:
         return self._complete(self._steps.early_result())
 
     def _left(self, code: object) -> dict[str, Any]:
-        """By ``sys.exit``."""
+        """By ``sys.exit`` or ``os._exit``."""
         swallowed = self._steps.failure if self._steps else self._failure
         phase = self._progress.phase
         if swallowed is not None:
             return failure(swallowed, phase=phase, limited=lift_memory_limit())
         reason = f"the script ended itself with exit code {code}"
         return {"kind": "error", "phase": phase, "reason": reason, "evidence": ""}
+
+    def _leaving(self, code: int) -> int:
+        """Tells of an ``os._exit`` of the script's what is told of a ``sys.exit``."""
+        try:
+            result = self._left(code) if code else self._ended()
+        except UnsupportedHere as error:
+            result = failure(error, phase=self._progress.phase, limited=lift_memory_limit())
+        return self._last_act(result)
 
     def _complete(self, result: dict[str, Any]) -> dict[str, Any]:
         """With what was seen of the script; a trial of other batches than the study's is none."""
@@ -186,11 +201,15 @@ class _Run:
 
     def _end(self, result: dict[str, Any]) -> NoReturn:
         """Whatever the script would do next: its exceptions, exits and children are no longer asked."""
-        code = write_result(self._folder, self._rank, self._complete(result))
+        exit_at_once(self._last_act(self._complete(result)))
+
+    def _last_act(self, result: dict[str, Any]) -> int:
+        """Returns the exit code."""
+        code = write_result(self._folder, self._rank, result)
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 child.kill()
-        os._exit(code)
+        return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, NoReturn
 
@@ -56,6 +56,7 @@ class ScriptSteps:
         self._micro_losses: list[Tensor] = []
         self._loss_is_scaled = False
         self._num_skipped = self._skipped_in_a_row = 0
+        self._passes: list[int] = []
         self._samples = 0
         self.failure: BaseException | None = None
         self._largest_micro_batch = 0
@@ -108,12 +109,14 @@ class ScriptSteps:
         def watched_backward(loss: Tensor, *positional: Any, **named: Any) -> Any:
             self._micro_losses.append(loss.detach())
             self._loss_is_scaled = named.get("scale_wrt_gas") is False
+            self._end_micro_step()
             with self._part("backward"):
                 return backward(loss, *positional, **named)
 
         @functools.wraps(step)
         def watched_step(*positional: Any, **named: Any) -> Any:
             before = engine.global_steps
+            self._end_micro_step()  # of a loss.backward() that the engine was not asked for
             with self._part("optimizer"):
                 answer = step(*positional, **named)
             if engine.global_steps > before:
@@ -138,16 +141,28 @@ class ScriptSteps:
             raise
 
     def _look_at_inputs(self, positional: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        tensors = list(_tensors([named, *positional]))
+        tensors = list(_tensors([*positional, named]))
         if tensors:
-            self._samples += len(tensors[0])
-            self._largest_micro_batch = max(self._largest_micro_batch, len(tensors[0]))
+            self._passes.append(self._micro_size_among([len(tensor) for tensor in tensors]))
         for tensor in tensors:
             if tensor.dim() == 2 and not tensor.is_floating_point():
                 self._tokens = max(self._tokens, tensor.shape[1])
                 break
         device = get_accelerator().device_name()
         self._autocasts = self._autocasts or torch.is_autocast_enabled(device)
+
+    def _end_micro_step(self) -> None:
+        """One batch, however often it went forward before it went back."""
+        if self._passes:
+            samples = self._micro_size_among([max(self._passes), *self._passes])
+            self._samples += samples
+            self._largest_micro_batch = max(self._largest_micro_batch, samples)
+            self._passes.clear()
+
+    def _micro_size_among(self, sizes: Sequence[int]) -> int:
+        """The configured one, whichever input has it; the first where none has: masks are inputs, too."""
+        configured = int(self._engine.train_micro_batch_size_per_gpu())
+        return configured if configured in sizes else sizes[0]
 
     def _boundary(self) -> None:
         self._synchronize()

@@ -1,23 +1,27 @@
-"""Makes TrainingArguments agree with the candidate's configuration: a Trainer refuses what differs."""
+"""Makes TrainingArguments agree with the candidate's configuration, which a Trainer insists on, and with a trial."""
 
 from __future__ import annotations
 
 import functools
 import os
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from sweeper.worker.script.saving import save_nothing
 from sweeper.worker.script.substitution import Substitution
 from sweeper.worker.script.when_imported import when_imported
 
 
-def patch_transformers(substitution: Substitution) -> None:
-    """Takes effect with the imports."""
-    when_imported("transformers.training_args", functools.partial(_patch_arguments, substitution))
+def patch_transformers(substitution: Substitution, output: Path) -> None:
+    """Takes effect with the imports. ``output`` stands for the script's own output folder."""
+    arguments = functools.partial(_patch_arguments, substitution, output)
+    when_imported("transformers.training_args", arguments)
+    when_imported("transformers.trainer", _patch_trainer)
     when_imported("transformers.hf_argparser", functools.partial(_watch_parser, substitution))
 
 
-def _patch_arguments(substitution: Substitution, module: ModuleType) -> None:
+def _patch_arguments(substitution: Substitution, output: Path, module: ModuleType) -> None:
     arguments = module.TrainingArguments
     original = arguments.__post_init__
     spec = substitution.spec
@@ -31,9 +35,33 @@ def _patch_arguments(substitution: Substitution, module: ModuleType) -> None:
             self.per_device_train_batch_size = spec.micro_size
             self.gradient_accumulation_steps = spec.accumulation_steps
             self.bf16, self.fp16 = spec.precision == "bf16", spec.precision == "fp16"
+        if os.path.isdir(os.path.expanduser(self.output_dir or "")):
+            output.mkdir(exist_ok=True)
+        self.output_dir = str(output)
         original(self)
+        _save_and_report_nothing(self)
 
     arguments.__post_init__ = __post_init__
+
+
+def _save_and_report_nothing(arguments: Any) -> None:
+    """Once they are checked: the best model is one of those that are saved."""
+    arguments.save_strategy = type(arguments.save_strategy)("no")
+    arguments.load_best_model_at_end = arguments.push_to_hub = False
+    arguments.report_to = []
+
+
+def _patch_trainer(module: ModuleType) -> None:
+    """Trials train from the start: a checkpoint of one stage is none of another."""
+    trainer = module.Trainer
+    original = trainer.train
+
+    @functools.wraps(original)
+    def train(self: Any, resume_from_checkpoint: Any = None, *positional: Any, **named: Any) -> Any:
+        return original(self, None, *positional, **named)
+
+    trainer.train = train
+    save_nothing(trainer, "save_model", "push_to_hub")
 
 
 def _watch_parser(substitution: Substitution, module: ModuleType) -> None:
