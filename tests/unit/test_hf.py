@@ -266,7 +266,9 @@ def test_a_folder_is_one_line_that_names_the_file_in_it(tmp_path):
 
 def test_an_attention_that_is_not_installed_is_of_the_environment():
     arguments = {"config": "llama-3.2-1b", "attention": "flash_attention_3"}
-    with pytest.raises(EnvironmentUnfit, match="type pip install flash-attn-interface, or leave model"):
+    with pytest.raises(
+        EnvironmentUnfit, match="type pip install flash-attn-interface, or leave model"
+    ):
         hf_config.check_architecture(arguments, sequence_length=8)
 
 
