@@ -8,6 +8,7 @@ from itertools import combinations, product
 from typing import TypeAlias
 
 from sweeper.core.ladders import Change, ladders
+from sweeper.core.plan import acts
 from sweeper.core.settings import Settings, with_values
 
 _SHORTEST_SEQUENCE = 64  # tokens; less is no use to propose
@@ -104,6 +105,8 @@ def _tried(settings: Settings, need: Need, changes: tuple[Change, ...]) -> Answe
     changed = settings
     for change in changes:
         changed = with_values(changed, change.values)
+    if not all(acts(changed, change.ladder) for change in changes):
+        return None
     fit = need(changed)
     return None if fit is None else Answer(changes=changes, settings=changed, fit=fit)
 

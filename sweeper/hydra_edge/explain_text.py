@@ -22,6 +22,8 @@ _MOST_ANSWERS = 6
 _TRIED = {  # by ladder
     "batch.micro_size": "a smaller micro-batch",
     "zero": "a higher ZeRO stage",
+    "zero.reduce_bucket_size": "smaller buckets for gradients",
+    "zero.stage3_max_reuse_distance": "less that stage 3 keeps gathered",
     "precision": "16 bits",
     "checkpointing": "checkpointing",
     "offload": "offload",
