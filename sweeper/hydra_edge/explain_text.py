@@ -41,8 +41,9 @@ def explanation_text(explanation: Explanation) -> str:
         parts.append(paragraph(f"memory not known: {explanation.profiled.reason}"))
     if memory is not None and explanation.phases is not None:
         if explanation.nearest:
-            typed = _typed(explanation.nearest[0], explanation.arguments)
-            parts.append(f"With {typed} it would be:")
+            parts.append(f"With {_typed_all(explanation.nearest[0], explanation)} it would be:")
+        elif explanation.forbidden:
+            parts.append("Were it allowed, it would be:")
         parts.append(memory_tables(memory.need, explanation.phases, explanation.recomputed))
         parts.append("\n".join(map(paragraph, _verdict(memory))))
     parts.append("\n".join(_advice(explanation)))
@@ -64,15 +65,16 @@ def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
             f" = micro-batch {ready.micro_size} x {ready.accumulation_steps} accumulation steps"
         ) + (f" x {settings.data_parallel} ranks" if settings.data_parallel > 1 else "")
     yield "batch", batch
-    match ready:
-        case Infeasible(rule=rule, reason=reason):
-            yield "plan", f"not allowed: {reason} (rule {rule})"
-        case Unsupported(reason=reason):
-            yield "plan", f"not possible here: {reason}{_describe_it(explanation)}"
-        case _:
-            yield "plan", "legal"
+    for refusal in explanation.refusals:
+        match refusal:
+            case Infeasible(rule=rule, reason=reason):
+                yield "plan", f"not allowed: {reason} (rule {rule})"
+            case Unsupported(reason=reason):
+                yield "plan", f"not possible here: {reason}{_describe_it(explanation)}"
+    if not explanation.refusals:
+        yield "plan", "legal"
     if explanation.nearest:
-        typed = [_typed(change, explanation.arguments) for change in explanation.nearest]
+        typed = [_typed_all(changes, explanation) for changes in explanation.nearest]
         yield "allowed", f"with {', or with '.join(typed)}"
     for note in explanation.plan.notes:
         yield "note", note
@@ -175,7 +177,7 @@ def _advice(explanation: Explanation) -> Iterator[str]:
     if not found.answers:
         yield from map(paragraph, _no_answer(explanation, found))
         return
-    wanted = "surely fit" if memory else "allowed, with memory enough"
+    wanted = "allowed, with memory enough" if explanation.forbidden else "surely fit"
     yield f"What would make it {wanted}, the least loss of speed first:"
     yield f"  {'needs':>9}  {'node host':>9}  {'P(fits)':>7}  type"
     for answer in found.answers[:_MOST_ANSWERS]:
@@ -185,7 +187,7 @@ def _advice(explanation: Explanation) -> Iterator[str]:
 def _no_answer(explanation: Explanation, found: Found) -> Iterator[str]:
     """What was tried, and what comes closest."""
     memory, closest = explanation.memory, found.closest
-    if memory is None or memory.fit is None:
+    if memory is None or memory.fit is None or explanation.forbidden:
         return  # the plan has said why, and no change of ours helps
     tried = list(dict.fromkeys(_TRIED[ladder] for ladder in _ladders(memory.settings)))
     yield f"None of these makes it surely fit, nor do up to {MOST_CHANGES} together: {', '.join(tried)}."
@@ -215,10 +217,14 @@ def _typed_together(answer: Answer, explanation: Explanation) -> str:
     """With what the plan needs to allow it at all, unless the answer sets that itself."""
     needed = [
         change
-        for change in explanation.nearest[:1]
+        for change in (explanation.nearest[0] if explanation.nearest else ())
         if not any(change.values.keys() & other.values.keys() for other in answer.changes)
     ]
-    return " ".join(_typed(change, explanation.arguments) for change in (*needed, *answer.changes))
+    return _typed_all((*needed, *answer.changes), explanation)
+
+
+def _typed_all(changes: Sequence[Change], explanation: Explanation) -> str:
+    return " ".join(_typed(change, explanation.arguments) for change in changes)
 
 
 def _typed(change: Change, arguments: Sequence[str]) -> str:

@@ -211,14 +211,30 @@ def test_what_is_not_allowed_says_its_rule_and_what_would_be(tmp_path):
     text = explained("+model=gpt2-nano", "offload=optimizer", cwd=tmp_path)
     assert "not allowed: offload.optimizer=cpu needs ZeRO stage 1" in " ".join(text.split())
     assert "optimizer-offload-needs-zero" in text
-    assert ["zero=stage1"] in proposed(text)
+    assert "allowed   with zero=stage1\n" in text
+    assert "With zero=stage1 it would be:" in text
     assert "ds_config.json" not in text
+
+
+def test_all_that_is_not_allowed_is_said_with_what_would_be_and_its_memory(tmp_path):
+    three = (*LLAMA_ON_ONE, "hardware.ranks=3", "offload=optimizer")
+    text = explained(*three, cwd=tmp_path)
+    for rule in ("optimizer-offload-needs-zero", "micro-batches-fill-the-global-batch"):
+        assert rule in text
+    near = "zero=stage1 workload.global_batch_size=63"
+    assert f"with {near}, or with zero=stage1 hardware.ranks=2" in " ".join(text.split())
+    assert f"With {near} it would be:" in text
+    assert ("device", "parameters") in rows(text)
+    again = explained(*three, *proposed(text)[0], cwd=tmp_path)
+    assert "plan      legal" in again
+    assert "surely fits" in " ".join(again.split())
 
 
 def test_nothing_is_proposed_where_no_change_of_these_helps(tmp_path):
     text = explained("+model=gpt2-nano", "workload.sequence_length=256", cwd=tmp_path)
     assert "sequence-fits-the-model" in text
     assert "What would make it" not in text
+    assert "Were it allowed, it would be:" in text
     tiny = explained("+model=llama-8b", "hardware.device_memory=1GiB", cwd=tmp_path)
     assert "None of these makes it surely fit" in tiny
     assert "smaller micro-batch" not in tiny  # it is 1 already
