@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sweeper.core.settings import Scalar, Settings, setting_names
 
@@ -114,7 +114,20 @@ def _smaller_sizes(settings: Settings, name: str) -> tuple[Change, ...]:
 def _more_ranks(settings: Settings) -> tuple[Change, ...]:
     if settings.hardware.accelerator == "cpu":  # they would share one memory
         return ()
-    return _numbers("hardware.ranks", [settings.hardware.ranks * n for n in _MORE_RANKS])
+    now = settings.hardware.ranks
+    steps = _numbers("hardware.ranks", [now * n for n in _MORE_RANKS])
+    return tuple(
+        replace(step, values=with_ranks(settings, now * n))
+        for step, n in zip(steps, _MORE_RANKS, strict=True)
+    )
+
+
+def with_ranks(settings: Settings, ranks: int) -> Mapping[str, Scalar]:
+    """What so many ranks set: hpZ's copy grows with its node's, as zero=stage3_hpz has it."""
+    hardware, hpz = settings.hardware, settings.zero.hpz_partition_size
+    grown = replace(hardware, ranks=ranks).ranks_on_node
+    follows = hpz == hardware.ranks_on_node
+    return {"hardware.ranks": ranks, **({"zero.hpz_partition_size": grown} if follows else {})}
 
 
 def _numbers(name: str, sizes: Sequence[int]) -> tuple[Change, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import TypeAlias
 
-from sweeper.core.ladders import SPLITS, Change
+from sweeper.core.ladders import SPLITS, Change, with_ranks
 from sweeper.core.settings import Scalar, Settings, with_values
 
 _DEGREES = (1, 2, 4)
@@ -102,4 +103,5 @@ def _ranks(settings: Settings) -> Iterator[Change]:
     now = settings.hardware.ranks
     for ranks in sorted(range(1, 2 * now + 1), key=lambda n: abs(n - now)):
         if ranks != now:
-            yield _change("hardware.ranks", ranks)
+            change = _change("hardware.ranks", ranks)
+            yield replace(change, values=with_ranks(settings, ranks))

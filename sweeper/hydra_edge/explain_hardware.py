@@ -25,7 +25,7 @@ class Hardware:
         if not self.imagined:
             host_bytes = host_memory_bytes(settings, self.machine(settings))
             return Node(nodes=1, ranks=ranks, host_bytes=host_bytes)
-        on_node = min(settings.hardware.ranks_per_node or ranks, ranks)
+        on_node = settings.hardware.ranks_on_node
         return Node(
             nodes=-(-ranks // on_node),
             ranks=on_node,

@@ -228,9 +228,10 @@ def _typed_all(changes: Sequence[Change], explanation: Explanation) -> str:
 
 
 def _typed(change: Change, arguments: Sequence[str]) -> str:
-    """As an option; as values where one of them was typed, which on a command line win over options."""
+    """As it is typed; as all its values where one that it brings was typed, which then would stay."""
     names = {argument.lstrip("+").partition("=")[0] for argument in arguments}
-    if names.isdisjoint(change.values):
+    brought = change.values.keys() - {change.typed.partition("=")[0]}
+    if names.isdisjoint(brought):
         return change.typed
     return " ".join(f"{name}={_value(value)}" for name, value in change.values.items())
 

@@ -133,6 +133,22 @@ def test_hpz_needs_more_than_stage_3_does(tmp_path):
     assert plain < whole < parameters("zero.hpz_partition_size=2")
 
 
+def test_what_more_ranks_need_with_hpz_is_what_it_is_when_they_are_typed(tmp_path):
+    hpz = ("+model=gpt2-xl", "hardware.device_memory=16GiB", "hardware.ranks=4", "zero=stage3_hpz")
+    larger = (*hpz, "batch.micro_size=2")
+    text = explained(*larger, cwd=tmp_path)
+    (promised,) = [row for row in text.splitlines() if row.endswith("hardware.ranks=8")]
+    again = explained(*larger, "hardware.ranks=8", cwd=tmp_path)
+    assert f"needs about {' '.join(promised.split()[:2])} " in again
+
+
+def test_the_second_copy_of_hpz_is_within_a_node():
+    many = ("+model=gpt2-nano", "hardware.device_memory=24GiB", "zero=stage3_hpz")
+    for ranks, node, within in ((4, 8, 4), (16, 8, 8), (8, 2, 2), (8, "null", 8)):
+        typed = (f"hardware.ranks={ranks}", f"hardware.ranks_per_node={node}")
+        assert within == compose([*many, *typed]).zero.hpz_partition_size
+
+
 def test_the_limit_is_what_there_is_where_more_is_asked_for(tmp_path):
     text = explained(*XL_ON_EIGHT, "hardware.memory_limit=48GiB", cwd=tmp_path)
     words = " ".join(text.split())

@@ -280,3 +280,20 @@ def test_what_stage_3_keeps_gathered_is_less_where_that_is_enough():
     assert {"zero.stage3_max_reuse_distance=100000000"} in typed(
         answers_to(partitioned, with_buckets(125))
     )
+
+
+@pytest.mark.parametrize(
+    ("typed_hpz", "per_node", "with_eight"), [(4, None, 8), (4, 4, 4), (2, None, 2), (None, 4, None)]
+)
+def test_the_second_copy_of_hpz_grows_with_its_node_where_it_is_as_large(
+    typed_hpz, per_node, with_eight
+):
+    settings = on_gpus(
+        **{
+            "zero.stage": 3,
+            "zero.hpz_partition_size": typed_hpz,
+            "hardware.ranks_per_node": per_node,
+        }
+    )
+    (eight,) = [c for ladder in ladders(settings) for c in ladder if c.typed == "hardware.ranks=8"]
+    assert with_eight == with_values(settings, eight.values).zero.hpz_partition_size
