@@ -226,8 +226,8 @@ class HardwareSettings:
         "what a node's host has, for hardware that is not there (explain), e.g. 512GiB; null asks the host"
     )
     ranks_per_node: int | None = knob(
-        "ranks of a node, for CUDA hardware that is not there: they share its host (explain); and those "
-        "of one copy (zero=stage3_hpz); null is all",
+        "ranks of a node, which share its host (explain, of CUDA hardware that is not there) and hpZ's "
+        "copy (zero=stage3_hpz); null is all",
         minimum=1,
     )
 

@@ -16,7 +16,7 @@ from sweeper.core.judgement import Judgement, judge
 from sweeper.core.ladders import CHECKPOINTING, Change
 from sweeper.core.machine import Machine
 from sweeper.core.memory.model import Phases, memory_phases
-from sweeper.core.memory_limit import memory_limit
+from sweeper.core.memory_limit import DEVICE, HOST, memory_limit
 from sweeper.core.model_profile import ModelProfile
 from sweeper.core.nearest_layout import nearest_layouts
 from sweeper.core.outcome import Infeasible, Unsupported
@@ -31,6 +31,7 @@ from sweeper.core.what_fits import (
     largest_micro_size,
     shorter_sequence,
     sufficient_changes,
+    sufficient_limit,
 )
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.compose import settings_of
@@ -52,8 +53,8 @@ class Explanation:
 
     ``refusals`` are all that is against the settings. Where the plan forbids them, ``nearest`` are
     changes of a setting or two that it allows, and what follows is of the first. ``found`` is what
-    would make it fit, ``shorter`` a sequence with which the closest of it would,
-    ``larger_micro_size`` what fits too.
+    would make it fit, ``shorter`` a sequence with which the closest of it would, ``larger_limit``
+    what would where no settings do, ``larger_micro_size`` what fits too.
     """
 
     arguments: tuple[str, ...]
@@ -68,6 +69,7 @@ class Explanation:
     recomputed: Mapping[str, Phases] = field(default_factory=dict)
     found: Found | None = None
     shorter: Answer | None = None
+    larger_limit: Answer | None = None
     larger_micro_size: int | None = None
 
     @property
@@ -134,7 +136,15 @@ def _with_advice(
     found, shorter = sufficient_changes(settings, need), None
     if found.closest and not found.answers:
         shorter = shorter_sequence(found.closest.settings, need)
-    return replace(explanation, found=found, shorter=shorter)
+    larger = None
+    if memory is not None and memory.limit is not None and memory.base_is_too_large:
+        larger = _larger_limit(settings, memory.limit.set_by, need)
+    return replace(explanation, found=found, shorter=shorter, larger_limit=larger)
+
+
+def _larger_limit(settings: Settings, set_by: str, need: Need) -> Answer | None:
+    """None where it is not a setting that binds, but what there is."""
+    return None if set_by in (DEVICE, HOST) else sufficient_limit(settings, set_by, need)
 
 
 def _refusals(settings: Settings, hardware: Hardware) -> tuple[Infeasible | Unsupported, ...]:

@@ -37,9 +37,13 @@ def hardware_of(settings: Settings) -> Hardware:
     """A GPU is described by its memory, a CPU by its host's."""
     described, here = settings.hardware, quick_look()
     if described.accelerator == "cpu":
-        host_bytes = described.host_memory_bytes
-        there = replace(here, host_memory_bytes=host_bytes or here.host_memory_bytes)
-        return Hardware(imagined=host_bytes is not None, machine=lambda changed: there)
+        return Hardware(
+            imagined=described.host_memory is not None,
+            machine=lambda changed: replace(
+                here,
+                host_memory_bytes=changed.hardware.host_memory_bytes or here.host_memory_bytes,
+            ),
+        )
     if described.device_memory is not None:
         gpus = replace(
             here,

@@ -189,6 +189,17 @@ def _no_answer(explanation: Explanation, found: Found) -> Iterator[str]:
     memory, closest = explanation.memory, found.closest
     if memory is None or memory.fit is None or explanation.forbidden:
         return  # the plan has said why, and no change of ours helps
+    if memory.base_is_too_large:
+        yield (
+            f"No settings make it surely fit: the framework alone takes {size(memory.base_bytes)}, with "
+            "what it allocates and never touches."
+        )
+        if explanation.larger_limit is not None:
+            (change,) = explanation.larger_limit.changes
+            yield f"The smallest limit that would do for these: type {change.typed}"
+        elif memory.limit and memory.limit.set_by == HOST and memory.settings.hardware.ranks > 1:
+            yield "Fewer ranks have larger shares of the host: type hardware.ranks=1"
+        return
     tried = list(dict.fromkeys(_TRIED[ladder] for ladder in _ladders(memory.settings)))
     yield f"None of these makes it surely fit, nor do up to {MOST_CHANGES} together: {', '.join(tried)}."
     if closest is None or closest.fit.mean_bytes >= memory.fit.mean_bytes:

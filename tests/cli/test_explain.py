@@ -257,6 +257,24 @@ def test_nothing_is_proposed_where_no_change_of_these_helps(tmp_path):
     assert "What needs least of all" in tiny
 
 
+@pytest.mark.parametrize(
+    "limit",
+    [
+        ("hardware.memory_limit=150MiB",),
+        ("hardware.memory_limit=600MiB",),
+        ("hardware.host_memory=1GiB", "hardware.ranks=2"),
+    ],
+)
+def test_a_limit_that_the_framework_alone_fills_is_told_with_one_that_would_do(tmp_path, limit):
+    nano = ("+model=gpt2-nano", "hardware=cpu", *limit)
+    text = explained(*nano, cwd=tmp_path)
+    assert "the framework alone takes 594 MiB" in text
+    assert "None of these" not in text
+    typed = text.partition("would do for these: type ")[2].split()[0]
+    again = explained(*nano, typed, cwd=tmp_path)
+    assert "surely fits, P(fits) > 99 %" in " ".join(again.split())
+
+
 def test_room_for_a_larger_micro_batch_is_told(tmp_path):
     text = explained("+model=gpt2-nano", cwd=tmp_path)
     assert "batch.micro_size=4 is the largest micro-batch" in text

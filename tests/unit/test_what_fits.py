@@ -12,6 +12,7 @@ from sweeper.core.what_fits import (
     largest_micro_size,
     shorter_sequence,
     sufficient_changes,
+    sufficient_limit,
 )
 from tests.support import nano
 
@@ -283,7 +284,8 @@ def test_what_stage_3_keeps_gathered_is_less_where_that_is_enough():
 
 
 @pytest.mark.parametrize(
-    ("typed_hpz", "per_node", "with_eight"), [(4, None, 8), (4, 4, 4), (2, None, 2), (None, 4, None)]
+    ("typed_hpz", "per_node", "with_eight"),
+    [(4, None, 8), (4, 4, 4), (2, None, 2), (None, 4, None)],
 )
 def test_the_second_copy_of_hpz_grows_with_its_node_where_it_is_as_large(
     typed_hpz, per_node, with_eight
@@ -297,3 +299,13 @@ def test_the_second_copy_of_hpz_grows_with_its_node_where_it_is_as_large(
     )
     (eight,) = [c for ladder in ladders(settings) for c in ladder if c.typed == "hardware.ranks=8"]
     assert with_eight == with_values(settings, eight.values).zero.hpz_partition_size
+
+
+def test_a_limit_that_is_enough_is_the_smallest_round_one():
+    def need(settings):
+        enough = (settings.hardware.memory_limit_bytes or 0) >= 650 * 2**20
+        return Fit(mean_bytes=1.0, host_bytes=0, probability=1.0, enough=enough)
+
+    (change,) = sufficient_limit(nano(), "hardware.memory_limit", need).changes
+    assert "hardware.memory_limit=704MiB" == change.typed
+    assert None is sufficient_limit(nano(), "hardware.memory_limit", need_within(1))
