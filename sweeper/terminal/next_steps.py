@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from sweeper.core.folder import StudyFolder
-from sweeper.core.outcome import Infeasible, kind_of
+from sweeper.core.outcome import kind_of
 from sweeper.core.standing import Standing
 from sweeper.core.start import script_facts, start_of
 from sweeper.core.trial import Trial
@@ -17,6 +18,12 @@ from sweeper.terminal.words import labelled
 
 _COMMAND = "python -m sweeper"
 _INDENT = 9
+# A stop reason names the option that ended the search, if one did: "8 trials were run (n_trials=8)".
+_LIMIT = re.compile(r"\((n_trials|timeout|patience)=([\d.e+]+)")
+# By what was searched to its end: what holds more.
+_WIDER = {"none": "standard", "quick": "standard", "standard": "full"} | dict.fromkeys(
+    ("memory", "parallel"), "full"
+)
 
 # What it is for, and what to type or open.
 Step: TypeAlias = tuple[str, str]
@@ -28,16 +35,22 @@ def next_steps(
     *,
     arguments: Sequence[str],
     interrupted: bool,
+    stop_reason: str | None,
+    nothing_left: bool,
     width: int | None,
 ) -> str:
-    """Lines of what is worth doing next; ``arguments`` are those that the study was begun with."""
+    """Lines of what is worth doing next; ``arguments`` are those that the study was begun with.
+
+    ``stop_reason`` is why its search came to an end; None where it was ended before that.
+    ``nothing_left``: every candidate has been tried, whatever ended it.
+    """
     steps: list[Step] = []
     if interrupted:
         steps.append(("go on", _typed(f"resume={folder.path}")))
     if how.winner is None:
         steps += _nothing_measured(how, folder, arguments)
     elif how.winner.number == how.trials[0].number:
-        steps += _baseline_won(how, folder, interrupted)
+        steps += _baseline_won(folder, arguments, stop_reason, nothing_left)
     else:
         steps += _somebody_won(how.winner, folder)
     # A line that is to be pasted is not broken; a terminal does that by itself.
@@ -60,19 +73,38 @@ def _somebody_won(winner: Trial, folder: StudyFolder) -> Iterator[Step]:
     yield "later", _typed("verify", str(folder.path))
 
 
-def _baseline_won(how: Standing, folder: StudyFolder, interrupted: bool) -> Iterator[Step]:
+def _baseline_won(
+    folder: StudyFolder, arguments: Sequence[str], stop_reason: str | None, nothing_left: bool
+) -> Iterator[Step]:
     yield "use", f"your own options, as they are; also in {folder.best}"
-    if interrupted:
+    if stop_reason is None:
         return
-    run = sum(not isinstance(trial.outcome, Infeasible) for trial in how.trials)
-    yield "look on", _typed(f"resume={folder.path}", f"hydra.sweeper.n_trials={2 * run}")
+    limit = _LIMIT.search(stop_reason)
+    if limit and not nothing_left:
+        name, value = limit.groups()
+        more = f"hydra.sweeper.{name}={2 * float(value):.0f}"
+        yield "look on", _typed(f"resume={folder.path}", more)
+    elif wider := _WIDER.get(_space(arguments)):
+        learning = f"hydra.sweeper.warm_start={folder.path}"
+        yield "look on", _typed(*_again(arguments), f"space={wider}", learning)
+
+
+def _space(arguments: Sequence[str]) -> str:
+    typed = [a.partition("=")[2] for a in arguments if a.startswith("space=")]
+    return typed[-1] if typed else "standard"
+
+
+def _again(arguments: Sequence[str]) -> list[str]:
+    """What was typed, for a new study in another space."""
+    other = ("hydra.sweep.dir=", "hydra.sweeper.warm_start=", "space=")
+    return [a for a in arguments if not a.startswith(other)]
 
 
 def _nothing_measured(
     how: Standing, folder: StudyFolder, arguments: Sequence[str]
 ) -> Iterator[Step]:
     """By what happened most often."""
-    again = [a for a in arguments if not a.startswith(("hydra.sweep.dir=", "space="))]
+    again = _again(arguments)
     plain = [a for a in again if not a.startswith(("hydra", "launch", "measure")) and "(" not in a]
     explained = not any(a.startswith("script.") for a in arguments)
     (kind, _), *_ = Counter(kind_of(t.outcome) for t in how.trials).most_common(1) or [("", 0)]
