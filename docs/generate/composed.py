@@ -57,8 +57,8 @@ def options(group: str) -> Iterator[Option]:
 
 
 def as_typed(value: Any) -> str:
-    """A value of a YAML file; ``${hardware.ranks}`` is told by its name."""
-    if isinstance(value, str) and (found := re.fullmatch(r"\$\{(.*?):?\}", value)):
+    """A value of a YAML file; ``${hardware.ranks}`` is told by its name, a function by its own."""
+    if isinstance(value, str) and (found := re.fullmatch(r"\$\{(.*?)(?::.*)?\}", value)):
         return found[1].removeprefix("sweeper.").replace("_", " ")
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k}: {as_typed(v)}" for k, v in value.items()) + "}"

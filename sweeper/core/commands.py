@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Sequence
 
-from sweeper.core.outcome import Infeasible
-from sweeper.core.trial import Trial
+# A stop reason names the option that ended the search, if one did: "8 trials were run (n_trials=8)".
+_LIMIT = re.compile(r"\((n_trials|timeout|patience)=([\d.e+]+)")
 
 
 def typed(*words: str) -> str:
@@ -19,7 +19,10 @@ def go_on(place: str, *options: str) -> str:
     return typed(f"resume={place}", *options)
 
 
-def look_on(place: str, trials: Sequence[Trial]) -> str:
-    """As many trials again as were run."""
-    run = sum(not isinstance(trial.outcome, Infeasible) for trial in trials)
-    return go_on(place, f"hydra.sweeper.n_trials={2 * run}")
+def look_on(place: str, stop_reason: str) -> str | None:
+    """With twice what ended the search; None where that was no limit of the user's."""
+    limit = _LIMIT.search(stop_reason)
+    if limit is None:
+        return None
+    name, value = limit.groups()
+    return go_on(place, f"hydra.sweeper.{name}={2 * float(value):.0f}")

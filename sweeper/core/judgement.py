@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sweeper.core.machine import Machine
-from sweeper.core.memory.calibration import Calibration, MemoryEstimate
+from sweeper.core.memory.calibration import FIT_MARGIN, Calibration, MemoryEstimate
 from sweeper.core.memory.demand import SURELY_FITS, Demand, on_the_host, worst_level
-from sweeper.core.memory.model import MemoryNeed, memory_need
+from sweeper.core.memory.model import CPU_UNTOUCHED_BASE_BYTES, MemoryNeed, memory_need
 from sweeper.core.memory_limit import MemoryLimit, memory_limit
 from sweeper.core.model_profile import ModelProfile
 from sweeper.core.settings import Settings
@@ -38,6 +38,18 @@ class Judgement:
     on_rank: Demand | None
     on_host: Demand | None
     fit: Fit | None
+
+    @property
+    def base_bytes(self) -> int:
+        """What counts within the limit of a model of no size, too."""
+        untouched = CPU_UNTOUCHED_BASE_BYTES if self.need.shared else 0
+        return self.need.component("framework base") + untouched
+
+    @property
+    def base_is_too_large(self) -> bool:
+        """So that no settings surely fit."""
+        limit = self.limit
+        return limit is not None and self.base_bytes > limit.bytes * (1.0 - FIT_MARGIN)
 
 
 def judge(settings: Settings, profile: ModelProfile, machine: Machine, node: Node) -> Judgement:

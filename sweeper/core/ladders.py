@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sweeper.core.settings import Scalar, Settings
+from sweeper.core.settings import Scalar, Settings, setting_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +26,10 @@ class Change:
 #   1 a smaller micro-batch moves the same data in more, less busy kernels; a little at each halving
 #   2 ZeRO-1 sends as much as data parallelism does, and updates a shard instead of everything
 #   3 ZeRO-2 reduces gradients to their owners micro-batch by micro-batch
+# 3.5 smaller buckets reduce the gradients in more calls, and less of that beside the backward pass
 #   4 16 bits are faster, but they train differently: not to be proposed before what does not
 #   5 checkpointing recomputes the forward pass: up to a third more work, half of it in every second
+# 6.5 ZeRO-3 gathers once more what it would keep from the forward pass to the backward pass
 #   7 ZeRO-3 gathers each parameter twice in a micro-step: half as much traffic again, and latency
 #   8 ranks that share a model wait for each other: experts in the mixtures' layers, sequences in
 #     each attention, stages at both ends of a batch, tensors twice in each block and pass
@@ -39,9 +41,11 @@ _COST = {
     "batch.micro_size": 1.0,
     "zero=stage1": 2.0,
     "zero=stage2": 3.0,
+    "zero.reduce_bucket_size": 3.5,
     "precision=bf16": 4.0,
     "checkpointing=every_second": 5.0,
     "checkpointing=full": 6.0,
+    "zero.stage3_max_reuse_distance": 6.5,
     "zero=stage3": 7.0,
     "parallel=expert": 8.0,
     "parallel=sequence": 9.0,
@@ -53,6 +57,11 @@ _COST = {
     "hardware.ranks": 15.0,
 }
 _HALVING = 0.01  # what a further step on a ladder of numbers adds
+# Elements; smaller ones are all calls.
+_SIZES = {
+    "zero.reduce_bucket_size": (50_000_000, 5_000_000),
+    "zero.stage3_max_reuse_distance": (100_000_000,),
+}
 _MORE_RANKS = (2, 4, 8)  # times as many
 _DEGREES = (2, 4)  # those that conf/parallel/ has options for
 SPLITS = ("expert", "sequence", "pipeline", "tensor")
@@ -77,6 +86,7 @@ def ladders(settings: Settings) -> tuple[tuple[Change, ...], ...]:
     return (
         _smaller_micro_batches(settings),
         _higher_stages(settings),
+        *(_smaller_sizes(settings, name) for name in _SIZES),
         _sixteen_bits(settings),
         _checkpointing(settings),
         *(_split(settings, kind) for kind in SPLITS),
@@ -94,10 +104,30 @@ def _smaller_micro_batches(settings: Settings) -> tuple[Change, ...]:
     return _numbers("batch.micro_size", sizes)
 
 
+def _smaller_sizes(settings: Settings, name: str) -> tuple[Change, ...]:
+    """Whatever the stage is: beside a higher one they may act."""
+    given = getattr(settings.zero, name.removeprefix("zero."))
+    now = setting_names()[name]["own"] if given is None else given
+    return _numbers(name, [size for size in _SIZES[name] if size < now])
+
+
 def _more_ranks(settings: Settings) -> tuple[Change, ...]:
     if settings.hardware.accelerator == "cpu":  # they would share one memory
         return ()
-    return _numbers("hardware.ranks", [settings.hardware.ranks * n for n in _MORE_RANKS])
+    now = settings.hardware.ranks
+    steps = _numbers("hardware.ranks", [now * n for n in _MORE_RANKS])
+    return tuple(
+        replace(step, values=with_ranks(settings, now * n))
+        for step, n in zip(steps, _MORE_RANKS, strict=True)
+    )
+
+
+def with_ranks(settings: Settings, ranks: int) -> Mapping[str, Scalar]:
+    """What so many ranks set: hpZ's copy grows with its node's, as zero=stage3_hpz has it."""
+    hardware, hpz = settings.hardware, settings.zero.hpz_partition_size
+    grown = replace(hardware, ranks=ranks).ranks_on_node
+    follows = hpz == hardware.ranks_on_node
+    return {"hardware.ranks": ranks, **({"zero.hpz_partition_size": grown} if follows else {})}
 
 
 def _numbers(name: str, sizes: Sequence[int]) -> tuple[Change, ...]:

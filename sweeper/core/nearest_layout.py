@@ -1,30 +1,54 @@
-"""The changes of one setting with which a layout that the plan forbids is allowed."""
+"""The changes of one setting, or of two, with which a layout that the plan forbids is allowed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import TypeAlias
 
-from sweeper.core.ladders import SPLITS, Change
+from sweeper.core.ladders import SPLITS, Change, with_ranks
 from sweeper.core.settings import Scalar, Settings, with_values
 
 _DEGREES = (1, 2, 4)
 
 
-def nearest_layouts(settings: Settings, allowed: Callable[[Settings], bool]) -> tuple[Change, ...]:
-    """For each setting that can do it alone its nearest value: what keeps the training comes first,
-    other hardware last. Nothing where no layout is the reason."""
-    found = []
-    for changes in (
-        _micro_sizes(settings),
-        _splits(settings),
-        _global_batches(settings),
-        _ranks(settings),
-    ):
-        for change in changes:
-            if allowed(with_values(settings, change.values)):
-                found.append(change)
-                break
-    return tuple(found)
+def nearest_layouts(
+    settings: Settings, refusals: Callable[[Settings], int]
+) -> tuple[tuple[Change, ...], ...]:
+    """For each setting that can do it alone its nearest value, else for each two that can together:
+    what keeps the training comes first, other hardware last. Nothing where none of them can.
+
+    ``refusals`` is how much is against settings: 0 where they are allowed.
+    """
+    kinds = (_micro_sizes, _stages, _splits, _global_batches, _ranks)
+    for num_changes in (1, 2):
+        found = [
+            nearest
+            for chosen in combinations(kinds, num_changes)
+            if (nearest := next(_allowed(settings, chosen, refusals), None))
+        ]
+        if found:
+            return tuple(found)
+    return ()
+
+
+_Kind: TypeAlias = Callable[[Settings], Iterator[Change]]
+
+
+def _allowed(
+    settings: Settings, kinds: Sequence[_Kind], refusals: Callable[[Settings], int]
+) -> Iterator[tuple[Change, ...]]:
+    """A change of each kind, of which each takes something away that is against the settings."""
+    kind, *others = kinds
+    before = refusals(settings)
+    for change in kind(settings):
+        changed = with_values(settings, change.values)
+        left = refusals(changed)
+        if others and 0 < left < before:
+            yield from ((change, *more) for more in _allowed(changed, others, refusals))
+        elif not others and left == 0:
+            yield (change,)
 
 
 def _change(name: str, value: Scalar) -> Change:
@@ -37,6 +61,18 @@ def _micro_sizes(settings: Settings) -> Iterator[Change]:
     sizes = (n for n in range(1, samples + 1) if samples % n == 0 and n != now)
     for size in sorted(sizes, key=lambda n: (max(n / now, now / n), n)):
         yield _change("batch.micro_size", size)
+
+
+def _stages(settings: Settings) -> Iterator[Change]:
+    now = settings.zero.stage
+    for stage in sorted({1, 2, 3} - {now}, key=lambda n: (abs(n - now), n)):
+        yield Change(
+            ladder="zero",
+            step=1,
+            typed=f"zero=stage{stage}",
+            values={"zero.stage": stage},
+            cost=0.0,
+        )
 
 
 def _splits(settings: Settings) -> Iterator[Change]:
@@ -67,4 +103,5 @@ def _ranks(settings: Settings) -> Iterator[Change]:
     now = settings.hardware.ranks
     for ranks in sorted(range(1, 2 * now + 1), key=lambda n: abs(n - now)):
         if ranks != now:
-            yield _change("hardware.ranks", ranks)
+            change = _change("hardware.ranks", ranks)
+            yield replace(change, values=with_ranks(settings, ranks))

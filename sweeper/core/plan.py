@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sweeper.core.ds_config import ds_config, ops_needed, unknown_top_level_keys
@@ -50,7 +51,7 @@ def plan(settings: Settings, machine: Machine) -> Plan:
         # When a study gives up on a trial is no property of the candidate.
         settings=with_values(acting, {"measure.beaten_seconds": None}),
         notes=tuple(notes),
-        ready=_refusal(acting, machine) or specification(acting, machine),
+        ready=next(refusals(acting, machine), None) or specification(acting, machine),
     )
 
 
@@ -78,16 +79,16 @@ def candidate_key(acting: Settings) -> str:
     return json.dumps(flat, sort_keys=True, separators=(",", ":"))
 
 
-def _refusal(settings: Settings, machine: Machine) -> Infeasible | Unsupported | None:
+def refusals(acting: Settings, machine: Machine) -> Iterator[Infeasible | Unsupported]:
+    """All that is against settings that act; a plan has the first of it."""
     for rule in FORBIDDEN:
-        if rule.applies(settings):
-            return Infeasible(
-                rule=rule.id, reason=rule.reason(settings), violation=rule.violation(settings)
+        if rule.applies(acting):
+            yield Infeasible(
+                rule=rule.id, reason=rule.reason(acting), violation=rule.violation(acting)
             )
     for need in NEEDS:
-        if need.lacks(settings, machine):
-            return Unsupported(reason=need.reason(settings, machine))
-    return None
+        if need.lacks(acting, machine):
+            yield Unsupported(reason=need.reason(acting, machine))
 
 
 def specification(settings: Settings, machine: Machine) -> TrialSpec:

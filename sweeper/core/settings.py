@@ -206,6 +206,11 @@ class WorkloadSettings:
     seed: int = setting("seeds weights and batches, the same for every trial", minimum=0)
 
 
+def ranks_on_node(ranks: int, ranks_per_node: int | None) -> int:
+    """Of so many ranks those on the fullest node."""
+    return min(ranks_per_node or ranks, ranks)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareSettings:
     accelerator: str = setting("the device that DeepSpeed trains on", choices=("cpu", "cuda"))
@@ -221,7 +226,8 @@ class HardwareSettings:
         "what a node's host has, for hardware that is not there (explain), e.g. 512GiB; null asks the host"
     )
     ranks_per_node: int | None = knob(
-        "ranks that share a node's host, for CUDA hardware that is not there (explain); null is all",
+        "ranks of a node, which share its host (explain, of CUDA hardware that is not there) and hpZ's "
+        "copy (zero=stage3_hpz); null is all",
         minimum=1,
     )
 
@@ -236,6 +242,11 @@ class HardwareSettings:
     @property
     def host_memory_bytes(self) -> int | None:
         return _size("hardware.host_memory", self.host_memory)
+
+    @property
+    def ranks_on_node(self) -> int:
+        """On the fullest one."""
+        return ranks_on_node(self.ranks, self.ranks_per_node)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

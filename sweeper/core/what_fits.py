@@ -8,6 +8,7 @@ from itertools import combinations, product
 from typing import TypeAlias
 
 from sweeper.core.ladders import Change, ladders
+from sweeper.core.plan import acts
 from sweeper.core.settings import Settings, with_values
 
 _SHORTEST_SEQUENCE = 64  # tokens; less is no use to propose
@@ -89,6 +90,23 @@ def shorter_sequence(settings: Settings, need: Need) -> Answer | None:
     return None
 
 
+def sufficient_limit(settings: Settings, name: str, need: Need) -> Answer | None:
+    """The smallest round size of the setting ``name`` with which these settings are enough as they are."""
+    for num_bytes in _round_sizes():
+        size = f"{num_bytes / 2**30:g}GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:g}MiB"
+        change = Change(ladder=name, step=1, typed=f"{name}={size}", values={name: size}, cost=0.0)
+        answer = _tried(settings, need, (change,))
+        if answer is not None and answer.fit.enough:
+            return answer
+    return None
+
+
+def _round_sizes() -> Iterator[int]:
+    """From 64 MiB to 64 TiB, eight to each doubling."""
+    for doubling in range(20):
+        yield from (eighth * 2 ** (23 + doubling) for eighth in range(8, 16))
+
+
 def largest_micro_size(settings: Settings, need: Need) -> int | None:
     """The largest micro-batch that is enough too; None where that is no larger than this one."""
     samples_of_a_rank = settings.workload.global_batch_size // max(settings.data_parallel, 1)
@@ -104,6 +122,8 @@ def _tried(settings: Settings, need: Need, changes: tuple[Change, ...]) -> Answe
     changed = settings
     for change in changes:
         changed = with_values(changed, change.values)
+    if not all(acts(changed, change.ladder) for change in changes):
+        return None
     fit = need(changed)
     return None if fit is None else Answer(changes=changes, settings=changed, fit=fit)
 

@@ -13,6 +13,7 @@ from sweeper.core.finalists import Contest
 from sweeper.core.folder import StudyFolder
 from sweeper.core.objective import Objective
 from sweeper.core.outcome import Measured
+from sweeper.core.space import SearchSpace, identity
 from sweeper.core.standing import Standing, standing
 from sweeper.core.study import StudyResult
 from sweeper.core.trial import Trial
@@ -60,6 +61,7 @@ def conclude(
     terminal: Terminal,
     objective: Objective,
     planner: Planner,
+    space: SearchSpace,
 ) -> StudyResult:
     """Writes the report and says what it found.
 
@@ -75,7 +77,7 @@ def conclude(
                 planner.look_ahead(how.winner, folder)
             found = build_report(folder, stop_reason=result.stop_reason)
         terminal.conclude(found)
-        terminal.conclude(_what_next(how, folder, result))
+        terminal.conclude(_what_next(how, folder, result, space))
     if result.interrupted:
         num = len(result.trials)
         trials = "1 trial; it is" if num == 1 else f"{num} trials; they are"
@@ -89,14 +91,23 @@ def conclude(
     return result
 
 
-def _what_next(how: Standing, folder: StudyFolder, result: StudyResult) -> str:
+def _what_next(how: Standing, folder: StudyFolder, result: StudyResult, space: SearchSpace) -> str:
     return next_steps(
         how,
         folder,
         arguments=study_document(folder).get("arguments", ()),
         interrupted=result.interrupted,
+        stop_reason=None if result.interrupted or result.broken else result.stop_reason,
+        nothing_left=_is_all_tried(space, result.trials),
         width=result_width(),
     )
+
+
+def _is_all_tried(space: SearchSpace, trials: Sequence[Trial]) -> bool:
+    tried = {identity(trial.point) for trial in trials}
+    if space.size is None or space.size > len(tried):
+        return False
+    return all(identity(point) in tried for point in space.points())
 
 
 def contest_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,11 +16,11 @@ from sweeper.core.judgement import Judgement, judge
 from sweeper.core.ladders import CHECKPOINTING, Change
 from sweeper.core.machine import Machine
 from sweeper.core.memory.model import Phases, memory_phases
-from sweeper.core.memory_limit import memory_limit
+from sweeper.core.memory_limit import DEVICE, HOST, memory_limit
 from sweeper.core.model_profile import ModelProfile
 from sweeper.core.nearest_layout import nearest_layouts
 from sweeper.core.outcome import Infeasible, Unsupported
-from sweeper.core.plan import Plan, plan
+from sweeper.core.plan import Plan, plan, refusals
 from sweeper.core.settings import Settings, with_values
 from sweeper.core.spec import TrialSpec
 from sweeper.core.what_fits import (
@@ -31,6 +31,7 @@ from sweeper.core.what_fits import (
     largest_micro_size,
     shorter_sequence,
     sufficient_changes,
+    sufficient_limit,
 )
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.compose import settings_of
@@ -47,12 +48,13 @@ _HARDWARE = ("hardware", "hardware.accelerator")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """``memory`` and its ``phases`` are None where the plan forbids the settings or the model cannot
-    be traced; ``recomputed`` has the phases with the other ways of checkpointing, as they are typed.
+    """``memory`` and its ``phases`` are None where the model cannot be traced; ``recomputed`` has the
+    phases with the other ways of checkpointing, as they are typed.
 
-    Where the plan forbids a layout, ``nearest`` are changes of one setting that it allows, and what
-    follows is of the first. ``found`` is what would make it fit, ``shorter`` a sequence with which
-    the closest of it would, ``larger_micro_size`` what fits too.
+    ``refusals`` are all that is against the settings. Where the plan forbids them, ``nearest`` are
+    changes of a setting or two that it allows, and what follows is of the first. ``found`` is what
+    would make it fit, ``shorter`` a sequence with which the closest of it would, ``larger_limit``
+    what would where no settings do, ``larger_micro_size`` what fits too.
     """
 
     arguments: tuple[str, ...]
@@ -60,13 +62,20 @@ class Explanation:
     machine: Machine
     imagined: bool
     profiled: Profiled
-    nearest: tuple[Change, ...] = ()
+    refusals: tuple[Infeasible | Unsupported, ...] = ()
+    nearest: tuple[tuple[Change, ...], ...] = ()
     memory: Judgement | None = None
     phases: Phases | None = None
     recomputed: Mapping[str, Phases] = field(default_factory=dict)
     found: Found | None = None
     shorter: Answer | None = None
+    larger_limit: Answer | None = None
     larger_micro_size: int | None = None
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether no change is known with which the plan allows the settings."""
+        return isinstance(self.plan.ready, Infeasible) and not self.nearest
 
 
 def explain(arguments: Sequence[str]) -> Explanation:
@@ -85,21 +94,21 @@ def explain(arguments: Sequence[str]) -> Explanation:
         machine=hardware.machine(settings),
         imagined=hardware.imagined,
         profiled=profiled,
+        refusals=_refusals(settings, hardware),
     )
     if isinstance(planned.ready, Infeasible):
-        nearest = nearest_layouts(settings, _allowed(hardware))
-        if nearest:
-            settings = with_values(settings, nearest[0].values)
+        nearest = nearest_layouts(settings, lambda changed: len(_refusals(changed, hardware)))
         explanation = replace(explanation, nearest=nearest)
+        for change in nearest[0] if nearest else ():
+            settings = with_values(settings, change.values)
     if profiled.profile is None:
         return explanation
-    if explanation.nearest or not isinstance(planned.ready, Infeasible):
-        explanation = replace(explanation, **_memory(settings, hardware, profiled.profile))
+    explanation = replace(explanation, **_memory(settings, hardware, profiled.profile))
     return _with_advice(explanation, settings, hardware, profiled.profile)
 
 
 def _memory(settings: Settings, hardware: Hardware, profile: ModelProfile) -> dict[str, Any]:
-    """Of settings that the rules allow: the explanation's fields."""
+    """The explanation's fields, whatever the rules say of the settings."""
     machine = hardware.machine(settings)
     acting = plan(settings, machine).settings
     others = {
@@ -122,16 +131,25 @@ def _with_advice(
         return explanation
     need, memory = _needs(hardware, profile), explanation.memory
     fits = memory is not None and memory.fit is not None and memory.fit.enough
-    if fits and not isinstance(explanation.plan.ready, Unsupported):
+    if fits and not explanation.forbidden and not isinstance(explanation.plan.ready, Unsupported):
         return replace(explanation, larger_micro_size=largest_micro_size(settings, need))
     found, shorter = sufficient_changes(settings, need), None
     if found.closest and not found.answers:
         shorter = shorter_sequence(found.closest.settings, need)
-    return replace(explanation, found=found, shorter=shorter)
+    larger = None
+    if memory is not None and memory.limit is not None and memory.base_is_too_large:
+        larger = _larger_limit(settings, memory.limit.set_by, need)
+    return replace(explanation, found=found, shorter=shorter, larger_limit=larger)
 
 
-def _allowed(hardware: Hardware) -> Callable[[Settings], bool]:
-    return lambda changed: isinstance(plan(changed, hardware.machine(changed)).ready, TrialSpec)
+def _larger_limit(settings: Settings, set_by: str, need: Need) -> Answer | None:
+    """None where it is not a setting that binds, but what there is."""
+    return None if set_by in (DEVICE, HOST) else sufficient_limit(settings, set_by, need)
+
+
+def _refusals(settings: Settings, hardware: Hardware) -> tuple[Infeasible | Unsupported, ...]:
+    machine = hardware.machine(settings)
+    return tuple(refusals(plan(settings, machine).settings, machine))
 
 
 def _needs(hardware: Hardware, profile: ModelProfile) -> Need:

@@ -25,7 +25,7 @@ class Hardware:
         if not self.imagined:
             host_bytes = host_memory_bytes(settings, self.machine(settings))
             return Node(nodes=1, ranks=ranks, host_bytes=host_bytes)
-        on_node = min(settings.hardware.ranks_per_node or ranks, ranks)
+        on_node = settings.hardware.ranks_on_node
         return Node(
             nodes=-(-ranks // on_node),
             ranks=on_node,
@@ -37,9 +37,13 @@ def hardware_of(settings: Settings) -> Hardware:
     """A GPU is described by its memory, a CPU by its host's."""
     described, here = settings.hardware, quick_look()
     if described.accelerator == "cpu":
-        host_bytes = described.host_memory_bytes
-        there = replace(here, host_memory_bytes=host_bytes or here.host_memory_bytes)
-        return Hardware(imagined=host_bytes is not None, machine=lambda changed: there)
+        return Hardware(
+            imagined=described.host_memory is not None,
+            machine=lambda changed: replace(
+                here,
+                host_memory_bytes=changed.hardware.host_memory_bytes or here.host_memory_bytes,
+            ),
+        )
     if described.device_memory is not None:
         gpus = replace(
             here,

@@ -22,6 +22,8 @@ _MOST_ANSWERS = 6
 _TRIED = {  # by ladder
     "batch.micro_size": "a smaller micro-batch",
     "zero": "a higher ZeRO stage",
+    "zero.reduce_bucket_size": "smaller buckets for gradients",
+    "zero.stage3_max_reuse_distance": "less that stage 3 keeps gathered",
     "precision": "16 bits",
     "checkpointing": "checkpointing",
     "offload": "offload",
@@ -39,8 +41,9 @@ def explanation_text(explanation: Explanation) -> str:
         parts.append(paragraph(f"memory not known: {explanation.profiled.reason}"))
     if memory is not None and explanation.phases is not None:
         if explanation.nearest:
-            typed = _typed(explanation.nearest[0], explanation.arguments)
-            parts.append(f"With {typed} it would be:")
+            parts.append(f"With {_typed_all(explanation.nearest[0], explanation)} it would be:")
+        elif explanation.forbidden:
+            parts.append("Were it allowed, it would be:")
         parts.append(memory_tables(memory.need, explanation.phases, explanation.recomputed))
         parts.append("\n".join(map(paragraph, _verdict(memory))))
     parts.append("\n".join(_advice(explanation)))
@@ -62,15 +65,16 @@ def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
             f" = micro-batch {ready.micro_size} x {ready.accumulation_steps} accumulation steps"
         ) + (f" x {settings.data_parallel} ranks" if settings.data_parallel > 1 else "")
     yield "batch", batch
-    match ready:
-        case Infeasible(rule=rule, reason=reason):
-            yield "plan", f"not allowed: {reason} (rule {rule})"
-        case Unsupported(reason=reason):
-            yield "plan", f"not possible here: {reason}{_describe_it(explanation)}"
-        case _:
-            yield "plan", "legal"
+    for refusal in explanation.refusals:
+        match refusal:
+            case Infeasible(rule=rule, reason=reason):
+                yield "plan", f"not allowed: {reason} (rule {rule})"
+            case Unsupported(reason=reason):
+                yield "plan", f"not possible here: {reason}{_describe_it(explanation)}"
+    if not explanation.refusals:
+        yield "plan", "legal"
     if explanation.nearest:
-        typed = [_typed(change, explanation.arguments) for change in explanation.nearest]
+        typed = [_typed_all(changes, explanation) for changes in explanation.nearest]
         yield "allowed", f"with {', or with '.join(typed)}"
     for note in explanation.plan.notes:
         yield "note", note
@@ -173,7 +177,7 @@ def _advice(explanation: Explanation) -> Iterator[str]:
     if not found.answers:
         yield from map(paragraph, _no_answer(explanation, found))
         return
-    wanted = "surely fit" if memory else "allowed, with memory enough"
+    wanted = "allowed, with memory enough" if explanation.forbidden else "surely fit"
     yield f"What would make it {wanted}, the least loss of speed first:"
     yield f"  {'needs':>9}  {'node host':>9}  {'P(fits)':>7}  type"
     for answer in found.answers[:_MOST_ANSWERS]:
@@ -183,8 +187,19 @@ def _advice(explanation: Explanation) -> Iterator[str]:
 def _no_answer(explanation: Explanation, found: Found) -> Iterator[str]:
     """What was tried, and what comes closest."""
     memory, closest = explanation.memory, found.closest
-    if memory is None or memory.fit is None:
+    if memory is None or memory.fit is None or explanation.forbidden:
         return  # the plan has said why, and no change of ours helps
+    if memory.base_is_too_large:
+        yield (
+            f"No settings make it surely fit: the framework alone takes {size(memory.base_bytes)}, with "
+            "what it allocates and never touches."
+        )
+        if explanation.larger_limit is not None:
+            (change,) = explanation.larger_limit.changes
+            yield f"The smallest limit that would do for these: type {change.typed}"
+        elif memory.limit and memory.limit.set_by == HOST and memory.settings.hardware.ranks > 1:
+            yield "Fewer ranks have larger shares of the host: type hardware.ranks=1"
+        return
     tried = list(dict.fromkeys(_TRIED[ladder] for ladder in _ladders(memory.settings)))
     yield f"None of these makes it surely fit, nor do up to {MOST_CHANGES} together: {', '.join(tried)}."
     if closest is None or closest.fit.mean_bytes >= memory.fit.mean_bytes:
@@ -213,16 +228,21 @@ def _typed_together(answer: Answer, explanation: Explanation) -> str:
     """With what the plan needs to allow it at all, unless the answer sets that itself."""
     needed = [
         change
-        for change in explanation.nearest[:1]
+        for change in (explanation.nearest[0] if explanation.nearest else ())
         if not any(change.values.keys() & other.values.keys() for other in answer.changes)
     ]
-    return " ".join(_typed(change, explanation.arguments) for change in (*needed, *answer.changes))
+    return _typed_all((*needed, *answer.changes), explanation)
+
+
+def _typed_all(changes: Sequence[Change], explanation: Explanation) -> str:
+    return " ".join(_typed(change, explanation.arguments) for change in changes)
 
 
 def _typed(change: Change, arguments: Sequence[str]) -> str:
-    """As an option; as values where one of them was typed, which on a command line win over options."""
+    """As it is typed; as all its values where one that it brings was typed, which then would stay."""
     names = {argument.lstrip("+").partition("=")[0] for argument in arguments}
-    if names.isdisjoint(change.values):
+    brought = change.values.keys() - {change.typed.partition("=")[0]}
+    if names.isdisjoint(brought):
         return change.typed
     return " ".join(f"{name}={_value(value)}" for name, value in change.values.items())
 

@@ -13,7 +13,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from sweeper.core.objective import Objective
-from sweeper.core.settings import FREE_GROUPS, Settings
+from sweeper.core.settings import FREE_GROUPS, Settings, ranks_on_node
 from sweeper.hydra_edge.settings_help import settings_help
 from sweeper.run.machine import accelerator, device_count
 
@@ -131,6 +131,7 @@ def register() -> None:
     for name, resolver in (
         ("accelerator", accelerator),
         ("device_count", lambda: max(device_count(), 1)),
+        ("ranks_on_node", ranks_on_node),
         ("study", _study_name),
         ("trial", "{:04d}".format),
         ("stem", lambda path: Path(path).stem),

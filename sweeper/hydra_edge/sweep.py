@@ -198,7 +198,7 @@ def sweep(
             result = study.run(baseline, finished=finished, pending=pending)
             result = play_finals(result, folder, screen, objective, options, interrupts)
         interrupts.writing()
-        return conclude(result, folder, screen, objective, planner)
+        return conclude(result, folder, screen, objective, planner, typed.space)
 
 
 def _callbacks(space: SearchSpace, composer: Composer) -> dict[str, dict[str, Any]]:

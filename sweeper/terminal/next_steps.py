@@ -16,6 +16,10 @@ from sweeper.core.trial import Trial
 from sweeper.terminal.words import labelled
 
 _INDENT = 9
+# By what was searched to its end: what holds more.
+_WIDER = {"none": "standard", "quick": "standard", "standard": "full"} | dict.fromkeys(
+    ("memory", "parallel"), "full"
+)
 
 # What it is for, and what to type or open.
 Step: TypeAlias = tuple[str, str]
@@ -27,16 +31,22 @@ def next_steps(
     *,
     arguments: Sequence[str],
     interrupted: bool,
+    stop_reason: str | None,
+    nothing_left: bool,
     width: int | None,
 ) -> str:
-    """Lines of what is worth doing next; ``arguments`` are those that the study was begun with."""
+    """Lines of what is worth doing next; ``arguments`` are those that the study was begun with.
+
+    ``stop_reason`` is why its search came to an end; None where it was ended before that.
+    ``nothing_left``: every candidate has been tried, whatever ended it.
+    """
     steps: list[Step] = []
     if interrupted:
         steps.append(("go on", go_on(str(folder.path))))
     if how.winner is None:
         steps += _nothing_measured(how, folder, arguments)
     elif how.winner.number == how.trials[0].number:
-        steps += _baseline_won(how, folder, interrupted)
+        steps += _baseline_won(folder, arguments, stop_reason, nothing_left)
     else:
         steps += _somebody_won(how.winner, folder)
     # A line that is to be pasted is not broken; a terminal does that by itself.
@@ -59,18 +69,36 @@ def _somebody_won(winner: Trial, folder: StudyFolder) -> Iterator[Step]:
     yield "later", typed("verify", str(folder.path))
 
 
-def _baseline_won(how: Standing, folder: StudyFolder, interrupted: bool) -> Iterator[Step]:
+def _baseline_won(
+    folder: StudyFolder, arguments: Sequence[str], stop_reason: str | None, nothing_left: bool
+) -> Iterator[Step]:
     yield "use", f"your own options, as they are; also in {folder.best}"
-    if interrupted:
+    if stop_reason is None:
         return
-    yield "look on", look_on(str(folder.path), how.trials)
+    further = None if nothing_left else look_on(str(folder.path), stop_reason)
+    if further is not None:
+        yield "look on", further
+    elif wider := _WIDER.get(_space(arguments)):
+        learning = f"hydra.sweeper.warm_start={folder.path}"
+        yield "look on", typed(*_again(arguments), f"space={wider}", learning)
+
+
+def _space(arguments: Sequence[str]) -> str:
+    chosen = [a.partition("=")[2] for a in arguments if a.startswith("space=")]
+    return chosen[-1] if chosen else "standard"
+
+
+def _again(arguments: Sequence[str]) -> list[str]:
+    """What was typed, for a new study in another space."""
+    other = ("hydra.sweep.dir=", "hydra.sweeper.warm_start=", "space=")
+    return [a for a in arguments if not a.startswith(other)]
 
 
 def _nothing_measured(
     how: Standing, folder: StudyFolder, arguments: Sequence[str]
 ) -> Iterator[Step]:
     """By what happened most often."""
-    again = [a for a in arguments if not a.startswith(("hydra.sweep.dir=", "space="))]
+    again = _again(arguments)
     plain = [a for a in again if not a.startswith(("hydra", "launch", "measure")) and "(" not in a]
     explained = not any(a.startswith("script.") for a in arguments)
     (kind, _), *_ = Counter(kind_of(t.outcome) for t in how.trials).most_common(1) or [("", 0)]

@@ -133,6 +133,22 @@ def test_hpz_needs_more_than_stage_3_does(tmp_path):
     assert plain < whole < parameters("zero.hpz_partition_size=2")
 
 
+def test_what_more_ranks_need_with_hpz_is_what_it_is_when_they_are_typed(tmp_path):
+    hpz = ("+model=gpt2-xl", "hardware.device_memory=16GiB", "hardware.ranks=4", "zero=stage3_hpz")
+    larger = (*hpz, "batch.micro_size=2")
+    text = explained(*larger, cwd=tmp_path)
+    (promised,) = [row for row in text.splitlines() if row.endswith("hardware.ranks=8")]
+    again = explained(*larger, "hardware.ranks=8", cwd=tmp_path)
+    assert f"needs about {' '.join(promised.split()[:2])} " in again
+
+
+def test_the_second_copy_of_hpz_is_within_a_node():
+    many = ("+model=gpt2-nano", "hardware.device_memory=24GiB", "zero=stage3_hpz")
+    for ranks, node, within in ((4, 8, 4), (16, 8, 8), (8, 2, 2), (8, "null", 8)):
+        typed = (f"hardware.ranks={ranks}", f"hardware.ranks_per_node={node}")
+        assert within == compose([*many, *typed]).zero.hpz_partition_size
+
+
 def test_the_limit_is_what_there_is_where_more_is_asked_for(tmp_path):
     text = explained(*XL_ON_EIGHT, "hardware.memory_limit=48GiB", cwd=tmp_path)
     words = " ".join(text.split())
@@ -211,18 +227,52 @@ def test_what_is_not_allowed_says_its_rule_and_what_would_be(tmp_path):
     text = explained("+model=gpt2-nano", "offload=optimizer", cwd=tmp_path)
     assert "not allowed: offload.optimizer=cpu needs ZeRO stage 1" in " ".join(text.split())
     assert "optimizer-offload-needs-zero" in text
-    assert ["zero=stage1"] in proposed(text)
+    assert "allowed   with zero=stage1\n" in text
+    assert "With zero=stage1 it would be:" in text
     assert "ds_config.json" not in text
+
+
+def test_all_that_is_not_allowed_is_said_with_what_would_be_and_its_memory(tmp_path):
+    three = (*LLAMA_ON_ONE, "hardware.ranks=3", "offload=optimizer")
+    text = explained(*three, cwd=tmp_path)
+    for rule in ("optimizer-offload-needs-zero", "micro-batches-fill-the-global-batch"):
+        assert rule in text
+    near = "zero=stage1 workload.global_batch_size=63"
+    assert f"with {near}, or with zero=stage1 hardware.ranks=2" in " ".join(text.split())
+    assert f"With {near} it would be:" in text
+    assert ("device", "parameters") in rows(text)
+    again = explained(*three, *proposed(text)[0], cwd=tmp_path)
+    assert "plan      legal" in again
+    assert "surely fits" in " ".join(again.split())
 
 
 def test_nothing_is_proposed_where_no_change_of_these_helps(tmp_path):
     text = explained("+model=gpt2-nano", "workload.sequence_length=256", cwd=tmp_path)
     assert "sequence-fits-the-model" in text
     assert "What would make it" not in text
+    assert "Were it allowed, it would be:" in text
     tiny = explained("+model=llama-8b", "hardware.device_memory=1GiB", cwd=tmp_path)
     assert "None of these makes it surely fit" in tiny
     assert "smaller micro-batch" not in tiny  # it is 1 already
     assert "What needs least of all" in tiny
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        ("hardware.memory_limit=150MiB",),
+        ("hardware.memory_limit=600MiB",),
+        ("hardware.host_memory=1GiB", "hardware.ranks=2"),
+    ],
+)
+def test_a_limit_that_the_framework_alone_fills_is_told_with_one_that_would_do(tmp_path, limit):
+    nano = ("+model=gpt2-nano", "hardware=cpu", *limit)
+    text = explained(*nano, cwd=tmp_path)
+    assert "the framework alone takes 594 MiB" in text
+    assert "None of these" not in text
+    typed = text.partition("would do for these: type ")[2].split()[0]
+    again = explained(*nano, typed, cwd=tmp_path)
+    assert "surely fits, P(fits) > 99 %" in " ".join(again.split())
 
 
 def test_room_for_a_larger_micro_batch_is_told(tmp_path):

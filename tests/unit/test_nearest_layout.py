@@ -1,25 +1,28 @@
-"""Where a layout is not allowed: what is, with the change of one setting."""
+"""Where a layout is not allowed: what is, with the change of one setting or two."""
 
 from sweeper.core.machine import Machine
 from sweeper.core.nearest_layout import nearest_layouts
-from sweeper.core.plan import plan
+from sweeper.core.plan import plan, refusals
 from sweeper.core.settings import with_values
-from sweeper.core.spec import TrialSpec
 from tests.support import nano
 
 GPUS = Machine(cores=2, host_memory_bytes=2**40, devices=64)
 
 
-def allowed(settings):
-    return isinstance(plan(settings, GPUS).ready, TrialSpec)
+def against(settings):
+    return len(list(refusals(plan(settings, GPUS).settings, GPUS)))
 
 
 def nearest(**changes):
     settings = nano(**{"hardware.accelerator": "cuda", "workload.global_batch_size": 64, **changes})
-    assert not allowed(settings)
-    found = nearest_layouts(settings, allowed)
-    assert all(allowed(with_values(settings, change.values)) for change in found)
-    return [change.typed for change in found]
+    assert against(settings)
+    found = nearest_layouts(settings, against)
+    for changes in found:
+        changed = settings
+        for change in changes:
+            changed = with_values(changed, change.values)
+        assert not against(changed)
+    return [" ".join(change.typed for change in changes) for changes in found]
 
 
 def test_ranks_that_do_not_divide_the_batch_get_another_batch_or_other_ranks():
@@ -35,6 +38,24 @@ def test_heads_that_a_degree_does_not_divide_are_shared_in_another_way():
     assert ["parallel=pipeline2"] == nearest(**odd)
 
 
-def test_where_the_layout_is_not_the_reason_nothing_is_said():
-    assert [] == nearest(**{"offload.optimizer": "cpu"})
+def test_what_another_stage_allows_comes_with_the_next_one():
+    assert ["zero=stage1"] == nearest(**{"offload.optimizer": "cpu"})
+    piped = {"parallel.pipeline": 2, "zero.stage": 2, "hardware.ranks": 2}
+    assert "zero=stage1" == nearest(**piped)[0]
+
+
+def test_where_no_change_is_enough_alone_two_are_told():
+    assert [
+        "zero=stage1 workload.global_batch_size=63",
+        "zero=stage1 hardware.ranks=2",
+    ] == nearest(**{"offload.optimizer": "cpu", "hardware.ranks": 3})
+    odd = {"model.heads": 25, "model.layers": 4, "parallel.tensor": 2, "hardware.ranks": 6}
+    assert [
+        "parallel=pipeline2 workload.global_batch_size=63",
+        "parallel=pipeline2 hardware.ranks=4",
+    ] == nearest(**odd)
+
+
+def test_where_none_of_them_is_the_reason_nothing_is_said():
     assert [] == nearest(**{"workload.sequence_length": 4096})
+    assert [] == nearest(**{"workload.sequence_length": 4096, "hardware.ranks": 7})

@@ -277,7 +277,7 @@ def test_the_folder_of_the_command_that_verifies_is_quoted(tmp_path):
     assert ["'a b/s/best/launch.sh' your_script.py", "python -m sweeper verify 'a b/s'"] == typed
 
 
-def facts_of(trials, stop_reason="2 trials were run", **study):
+def facts_of(trials, stop_reason="4 trials were run (n_trials=4)", **study):
     how, knobs = standing(trials), knobs_of(trials, {})
     return StudyFacts(
         title="s", place="results/s", how=how, stop_reason=stop_reason, knobs=knobs, study=study
@@ -296,6 +296,7 @@ def test_a_baseline_that_won_is_not_verified_but_the_search_goes_on():
     further = {"To look further": f"{on} hydra.sweeper.n_trials=8"}
     assert further == boxes(facts_of(trials, arguments=[]))
     assert {"To look further": on} == boxes(facts_of(trials, INTERRUPTED, arguments=[]))
+    assert {} == boxes(facts_of(trials, "all were tried", arguments=[]))
     assert {} == boxes(facts_of(trials))  # a plain grid
 
 

@@ -332,11 +332,24 @@ def test_a_view_is_drawn_only_on_a_terminal_that_can_with_a_person_before_it(
     assert watched == is_watched(Stream(terminal), environment)
 
 
-def steps(*outcomes, tmp_path, interrupted=False, arguments=("+model=gpt2", "space=quick")):
+def steps(
+    *outcomes,
+    tmp_path,
+    interrupted=False,
+    arguments=("+model=gpt2", "space=quick"),
+    stop_reason="2 trials were run (n_trials=2)",
+    nothing_left=False,
+):
     trials = [trial_of(number, outcome) for number, outcome in enumerate(outcomes)]
     folder = StudyFolder(tmp_path / "a study")
     return next_steps(
-        standing(trials), folder, arguments=arguments, interrupted=interrupted, width=None
+        standing(trials),
+        folder,
+        arguments=arguments,
+        interrupted=interrupted,
+        stop_reason=None if interrupted else stop_reason,
+        nothing_left=nothing_left,
+        width=None,
     )
 
 
@@ -357,7 +370,15 @@ def test_the_winner_of_a_script_is_used_by_its_whole_command_in_its_own_folder(t
     folder = StudyFolder(tmp_path / "study")
     seen = {"framework": None, "config_file": "ds.json", "config_in_code": False}
     write_json(folder.script, {"facts": seen})
-    text = next_steps(standing(trials), folder, arguments=(), interrupted=False, width=40)
+    text = next_steps(
+        standing(trials),
+        folder,
+        arguments=(),
+        interrupted=False,
+        stop_reason="the time is up (timeout=60 s)",
+        nothing_left=False,
+        width=40,
+    )
     typed = "study/best/launch.sh train.py --deepspeed_config study/best/ds_config.json --batch 4"
     assert f"  in       {tmp_path}\n" in text
     assert f"  use      {typed}\n" in text, "in one line, however narrow the terminal is"
@@ -367,6 +388,62 @@ def test_where_the_baseline_won_one_may_look_on(tmp_path):
     text = steps(measured(2.0), measured(1.0), tmp_path=tmp_path)
     assert "your own options" in text
     assert "hydra.sweeper.n_trials=4" in text
+
+
+@pytest.mark.parametrize(
+    ("stop_reason", "typed"),
+    [
+        ("20 trials were run (n_trials=20)", "n_trials=40"),
+        ("the time is up (timeout=90 s)", "timeout=180"),
+        ("no improvement in 3 trials (patience=3)", "patience=6"),
+    ],
+)
+def test_one_looks_on_with_more_of_what_ended_the_search(tmp_path, stop_reason, typed):
+    text = steps(measured(2.0), measured(1.0), tmp_path=tmp_path, stop_reason=stop_reason)
+    (line,) = [line for line in text.splitlines() if "look on" in line]
+    assert "resume=" in line
+    assert line.endswith(f"hydra.sweeper.{typed}")
+
+
+ALL_TRIED = "every candidate of the space has been tried"
+
+
+@pytest.mark.parametrize(
+    ("space", "wider"),
+    [
+        (("space=quick",), "space=standard"),
+        (("space=none", "zero=choice(stage0,stage1)"), "space=standard"),
+        (("space=memory",), "space=full"),
+        ((), "space=full"),
+    ],
+)
+@pytest.mark.parametrize(
+    "ended",
+    [
+        {"stop_reason": ALL_TRIED},
+        {"stop_reason": "2 trials were run (n_trials=2)", "nothing_left": True},
+    ],
+)
+def test_where_nothing_is_left_to_try_one_looks_on_in_a_wider_space(tmp_path, ended, space, wider):
+    arguments = ("+model=gpt2", *space, "hydra.sweeper.n_trials=20", "hydra.sweep.dir=results/a")
+    text = steps(measured(2.0), measured(1.0), tmp_path=tmp_path, arguments=arguments, **ended)
+    (line,) = [line for line in text.splitlines() if "look on" in line]
+    assert "n_trials=20" in line
+    assert wider in line
+    assert "warm_start=" in line
+    assert not any(old in line for old in ("resume=", "space=quick", "hydra.sweep.dir"))
+
+
+def test_of_the_widest_space_there_is_nothing_to_look_on_for(tmp_path):
+    arguments = ("+model=gpt2", "space=full")
+    text = steps(
+        measured(2.0),
+        measured(1.0),
+        tmp_path=tmp_path,
+        arguments=arguments,
+        stop_reason=ALL_TRIED,
+    )
+    assert "look on" not in text
 
 
 def test_a_study_that_was_interrupted_can_go_on(tmp_path):

@@ -12,6 +12,7 @@ from sweeper.core.what_fits import (
     largest_micro_size,
     shorter_sequence,
     sufficient_changes,
+    sufficient_limit,
 )
 from tests.support import nano
 
@@ -234,3 +235,77 @@ def test_a_shorter_sequence_is_the_longest_half_that_is_enough():
     assert "workload.sequence_length=256" == shorter_sequence(whole, need).changes[0].typed
     short = with_values(whole, {"workload.sequence_length": 64})
     assert None is shorter_sequence(short, need)
+
+
+def with_buckets(limit):
+    """As need_within, with a bucket of 50 from stage 1 on, and 25 that are kept gathered at stage 3."""
+
+    def need(settings):
+        acting = plan(settings, MACHINE).settings
+        zero, fit = acting.zero, need_within(limit)(settings)
+        if fit is None:
+            return None
+        bucket = (zero.reduce_bucket_size or 500_000_000) / 10_000_000 * (zero.stage >= 1)
+        kept = (zero.stage3_max_reuse_distance or 1_000_000_000) / 40_000_000 * (zero.stage == 3)
+        needs = fit.mean_bytes + bucket + kept
+        return Fit(mean_bytes=needs, host_bytes=0, probability=1.0, enough=needs <= limit)
+
+    return need
+
+
+def test_a_smaller_bucket_is_proposed_with_the_stage_at_which_it_acts():
+    found = typed(answers_to(on_gpus(), with_buckets(160)))
+    assert {"zero=stage1", "zero.reduce_bucket_size=50000000"} in found
+    buckets = [names for names in found if any("bucket" in name for name in names)]
+    assert all(any(name.startswith("zero=") for name in names) for names in buckets)
+    sharded = typed(answers_to(on_gpus(**{"zero.stage": 1}), with_buckets(160)))
+    assert {"zero.reduce_bucket_size=50000000"} in sharded
+
+
+def test_no_bucket_is_proposed_that_is_not_needed():
+    answers = answers_to(on_gpus(), with_buckets(205))
+    assert {"zero=stage1"} in typed(answers)
+    assert not any("bucket" in name for names in typed(answers) for name in names)
+
+
+def test_a_bucket_is_as_large_as_it_may_be_and_smaller_than_what_was_typed():
+    sharded = on_gpus(**{"zero.stage": 1, "zero.reduce_bucket_size": 50_000_000})
+    found = typed(answers_to(sharded, with_buckets(151)))
+    assert {"zero.reduce_bucket_size=5000000"} in found
+    small = with_values(sharded, {"zero.reduce_bucket_size": 5_000_000})
+    assert not any(c.ladder.endswith("bucket_size") for ladder in ladders(small) for c in ladder)
+
+
+def test_what_stage_3_keeps_gathered_is_less_where_that_is_enough():
+    partitioned = on_gpus(**{"zero.stage": 3, "zero.reduce_bucket_size": 5_000_000})
+    assert {"zero.stage3_max_reuse_distance=100000000"} in typed(
+        answers_to(partitioned, with_buckets(125))
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed_hpz", "per_node", "with_eight"),
+    [(4, None, 8), (4, 4, 4), (2, None, 2), (None, 4, None)],
+)
+def test_the_second_copy_of_hpz_grows_with_its_node_where_it_is_as_large(
+    typed_hpz, per_node, with_eight
+):
+    settings = on_gpus(
+        **{
+            "zero.stage": 3,
+            "zero.hpz_partition_size": typed_hpz,
+            "hardware.ranks_per_node": per_node,
+        }
+    )
+    (eight,) = [c for ladder in ladders(settings) for c in ladder if c.typed == "hardware.ranks=8"]
+    assert with_eight == with_values(settings, eight.values).zero.hpz_partition_size
+
+
+def test_a_limit_that_is_enough_is_the_smallest_round_one():
+    def need(settings):
+        enough = (settings.hardware.memory_limit_bytes or 0) >= 650 * 2**20
+        return Fit(mean_bytes=1.0, host_bytes=0, probability=1.0, enough=enough)
+
+    (change,) = sufficient_limit(nano(), "hardware.memory_limit", need).changes
+    assert "hardware.memory_limit=704MiB" == change.typed
+    assert None is sufficient_limit(nano(), "hardware.memory_limit", need_within(1))

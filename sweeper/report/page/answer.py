@@ -97,17 +97,17 @@ def _with(facts: StudyFacts, best: Trial) -> Iterator[Block]:
 
 def _later(facts: StudyFacts, best: Trial) -> Iterator[Block]:
     """Nobody can verify that a baseline is faster than itself."""
+    text: str | None = None
     if best is not facts.baseline:
         measured = isinstance(facts.baseline.outcome, Measured)
         label = f"To see whether {'the gain still holds' if measured else 'it still runs'}"
         text = typed("verify", facts.place)
     elif facts.can_go_on:
         label = "To look further"
-        further = look_on(facts.place, facts.trials)
+        further = look_on(facts.place, facts.stop_reason)
         text = go_on(facts.place) if facts.was_broken_off else further
-    else:
-        return
-    yield Copyable(label=label, text=text, language="sh")
+    if text is not None:
+        yield Copyable(label=label, text=text, language="sh")
 
 
 def _settings(facts: StudyFacts, best: Trial) -> Table:
