@@ -115,6 +115,8 @@ def _memory(settings: Settings, hardware: Hardware, profile: ModelProfile) -> di
         typed: memory_phases(with_values(acting, values), profile)
         for typed, values in CHECKPOINTING.items()
         if values["checkpointing.every_nth_block"] != acting.checkpointing.every_nth_block
+        # Of a pipeline it would be another stage that needs most, and its activations beside these.
+        and acting.parallel.pipeline == 1
     }
     return {
         "memory": judge(acting, profile, machine, hardware.node(acting)),
