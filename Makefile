@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Files at once, the long ones first: faults mostly wait; trials of studies take turns on the device.
-FILES := --dist loadfile --no-loadscope-reorder
+FILES := --dist loadfile --no-loadscope-reorder --durations=10
 
 # Of real trials: where another test has a core, the threads of a step would wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1
