@@ -23,5 +23,6 @@ def max_positions(config: Mapping[str, Any]) -> int | None:
         return None
     if config["model_type"] not in _FROM_PADDING:
         return positions
-    padding = config.get("pad_token_id", _PADDING)
+    fixed = config["model_type"] == "mpnet"  # whatever its padding token is
+    padding = _PADDING if fixed else config.get("pad_token_id", _PADDING)
     return positions - (padding or 0) - 1

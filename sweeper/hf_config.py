@@ -38,7 +38,10 @@ def check_architecture(arguments: Mapping[str, Any], *, sequence_length: int) ->
     _check_installed("transformers", "a Hugging Face architecture (model=hf)")
     if arguments.get("lora_rank"):
         _check_installed("peft", f"model.lora_rank={arguments['lora_rank']}")
-    _check_attention_installed(str(arguments.get("attention")))
+    attention = arguments.get("attention")
+    if attention is not None and not isinstance(attention, str):
+        raise UsageError(f"model.attention={attention}: is no name; type model.attention=eager")
+    _check_attention_installed(str(attention))
     config = arguments.get("config")
     document = _read(config)
     task = arguments.get("task")
@@ -59,7 +62,7 @@ def check_architecture(arguments: Mapping[str, Any], *, sequence_length: int) ->
             "run here; where you trust it, type model.trust_remote_code=true"
         )
     _check_adapters(arguments)
-    positions = _max_positions(document)
+    positions = _max_positions({**document, **(arguments.get("override") or {})})
     if positions is not None and task != "image" and sequence_length > positions:
         raise UsageError(
             f"workload.sequence_length={sequence_length}: {config} has {positions} positions; "

@@ -60,7 +60,7 @@ def _what_is_fixed(settings: Settings) -> tuple[str, ...]:
     if settings.model_target != HUGGING_FACE:
         return ()
     dropout = "as its config says" if settings.model.get("dropout") else "off"
-    attention = settings.model.get("attention", "sdpa")
+    attention = settings.model.get("attention") or "sdpa (eager where it has none)"
     return (f"every candidate has attention {attention} and dropout {dropout}",)
 
 

@@ -109,7 +109,12 @@ def test_what_is_said_of_a_config_is_what_is_built(name):
 
 @pytest.mark.parametrize(
     ("model_type", "more", "longest"),
-    [("bert", {}, 64), ("mpnet", {}, 62), ("roberta", {"pad_token_id": 0}, 63), ("luke", {}, 62)],
+    [
+        ("bert", {}, 64),
+        ("mpnet", {"pad_token_id": 0}, 62),
+        ("roberta", {"pad_token_id": 0}, 63),
+        ("luke", {}, 62),
+    ],
 )
 def test_some_positions_begin_behind_the_padding_tokens(tmp_path, model_type, more, longest):
     path = tmp_path / "config.json"
@@ -118,6 +123,12 @@ def test_some_positions_begin_behind_the_padding_tokens(tmp_path, model_type, mo
     hf_config.check_architecture({"config": str(path)}, sequence_length=longest)
     with pytest.raises(UsageError, match=f"type workload.sequence_length={longest}$"):
         hf_config.check_architecture({"config": str(path)}, sequence_length=longest + 1)
+
+
+def test_positions_that_are_typed_over_are_those_that_count():
+    arguments = {"config": "gpt2", "override": {"n_positions": 32}}
+    with pytest.raises(UsageError, match="gpt2 has 32 positions"):
+        hf_config.check_architecture(arguments, sequence_length=33)
 
 
 def test_the_losses_are_those_that_the_check_knows():
