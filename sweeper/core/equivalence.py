@@ -57,7 +57,12 @@ def trains_differently(trial: Trial, reference: Trial) -> bool:
 
 
 def _training(trial: Trial) -> Mapping[str, object]:
-    return {n: v for n, v in trial.settings.items() if decides_training(n)}
+    """The micro-batch is of it where the user says so of a script."""
+    settings = trial.settings
+    names = [name for name in settings if decides_training(name)]
+    if settings.get("script.micro_batch_changes_training"):
+        names.append("batch.micro_size")
+    return {name: settings[name] for name in names}
 
 
 def _difference(trial: Trial, reference: Trial) -> LossDifference:

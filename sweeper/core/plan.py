@@ -11,7 +11,8 @@ from sweeper.core.machine import Machine
 from sweeper.core.memory_limit import enforced_bytes
 from sweeper.core.outcome import Infeasible, Unsupported
 from sweeper.core.rules import FORBIDDEN, IGNORED, NEEDS, OWN_VALUES
-from sweeper.core.script import ScriptSpec
+from sweeper.core.rules.conditions import value
+from sweeper.core.script import PROBE_SECONDS, ScriptSpec
 from sweeper.core.settings import HUGGING_FACE, ScriptSettings, Settings, with_values
 from sweeper.core.spec import TrialSpec
 
@@ -43,16 +44,48 @@ class Plan:
 def plan(settings: Settings, machine: Machine) -> Plan:
     """Takes out what does not act, then judges by the rules; starts nothing."""
     acting, notes = settings, [*unknown_top_level_keys(settings), *_what_is_fixed(settings)]
-    for ignored in (*OWN_VALUES, *IGNORED):
+    for own in OWN_VALUES:
+        acting, _ = own.without(acting)
+    given = acting.flat()
+    for ignored in IGNORED:
         acting, said = ignored.without(acting)
         notes.extend(said)
+    without = tuple(n for n, value in acting.flat().items() if given.get(n) != value)
+    if settings.is_script:
+        acting, left_out = _without_what_is_refused(acting)
+        notes.extend(left_out)
     return Plan(
         key=candidate_key(acting),
         # When a study gives up on a trial is no property of the candidate.
         settings=with_values(acting, {"measure.beaten_seconds": None}),
         notes=tuple(notes),
-        ready=next(refusals(acting, machine), None) or specification(acting, machine),
+        ready=next(refusals(acting, machine), None)
+        or specification(acting, machine, ignored=without),
     )
+
+
+# What a script's own configuration may say beside the options that a study turns.
+_OF_THE_CONFIGURATION = (
+    ("offload.optimizer_ratio",),
+    ("precision.bf16_master_weights", "precision.bf16_optimizer_states"),
+    ("precision.grad_accum_dtype",),
+    ("zero.quantized_weights",),
+    ("zero.hpz_partition_size",),
+)
+
+
+def _without_what_is_refused(acting: Settings) -> tuple[Settings, list[str]]:
+    """Details of a script's own configuration do not follow it where the rules forbid them, with a note."""
+    notes = []
+    for names in _OF_THE_CONFIGURATION:
+        given = {n: v for n in names if (v := value(acting, n)) is not None}
+        without = with_values(acting, dict.fromkeys(given))
+        lifted = [r for r in FORBIDDEN if r.applies(acting) and not r.applies(without)]
+        if given and lifted:
+            what = " and ".join(f"{n}={v}" for n, v in given.items())
+            notes.append(f"{what} is left out: {lifted[0].reason(acting)}")
+            acting = without
+    return acting, notes
 
 
 def _what_is_fixed(settings: Settings) -> tuple[str, ...]:
@@ -91,14 +124,21 @@ def refusals(acting: Settings, machine: Machine) -> Iterator[Infeasible | Unsupp
             yield Unsupported(reason=need.reason(acting, machine))
 
 
-def specification(settings: Settings, machine: Machine) -> TrialSpec:
-    """What would be run, whatever the rules say of it."""
+def specification(
+    settings: Settings, machine: Machine, *, ignored: tuple[str, ...] = ()
+) -> TrialSpec:
+    """What would be run, whatever the rules say of it; ``ignored`` are settings that were taken out."""
     workload, hardware, degrees = settings.workload, settings.hardware, settings.parallel
     accumulation_steps = workload.global_batch_size // (
         settings.batch.micro_size * max(settings.data_parallel, 1)
     )
+    config = ds_config(settings, accumulation_steps=accumulation_steps)
+    if (engines := settings.script.engine_accumulation) is not None:
+        # The rest of the accumulation is the script's: DeepSpeed must not divide by it once more.
+        config["gradient_accumulation_steps"] = engines
+        config["train_batch_size"] = settings.batch.micro_size * engines * settings.data_parallel
     return TrialSpec(
-        ds_config=ds_config(settings, accumulation_steps=accumulation_steps),
+        ds_config=config,
         model_target=settings.model_target,
         model_arguments=settings.model_arguments,
         checkpoint_every_nth_block=settings.checkpointing.every_nth_block,
@@ -133,14 +173,15 @@ def specification(settings: Settings, machine: Machine) -> TrialSpec:
         omp_threads=settings.launch.omp_threads,
         cuda_allocator=settings.launch.cuda_allocator,
         ops=ops_needed(settings),
-        beaten_step_seconds=settings.measure.beaten_seconds,
+        # Its steps would not be those that the best one's were timed over.
+        beaten_step_seconds=None if settings.script.steps_grow else settings.measure.beaten_seconds,
         batch_target=settings.model.get("_batch_"),
         loss_target=settings.model.get("_loss_"),
-        script=_script(settings.script),
+        script=_script(settings.script, ignored),
     )
 
 
-def _script(script: ScriptSettings) -> ScriptSpec | None:
+def _script(script: ScriptSettings, ignored: tuple[str, ...]) -> ScriptSpec | None:
     if script.path is None:
         return None
     return ScriptSpec(
@@ -148,4 +189,11 @@ def _script(script: ScriptSettings) -> ScriptSpec | None:
         arguments=script.args or "",
         folder=script.folder or ".",
         ds_config=script.ds_config,
+        ignored=ignored,
+        engine=script.engine,
+        samples=script.samples,
+        units_per_sample=script.units_per_sample,
+        engine_accumulation=script.engine_accumulation,
+        steps_grow=bool(script.steps_grow),
+        probe_seconds=script.probe_seconds or PROBE_SECONDS,
     )

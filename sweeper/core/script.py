@@ -6,9 +6,11 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sweeper.errors import UsageError
 
+PROBE_SECONDS = 300.0
 PLACEHOLDERS = ("micro_batch", "gradient_accumulation", "ds_config", "local_rank")
 # {{name}} is {name} to the script; braces around anything else are the script's.
 _BRACED = re.compile(r"\{\{([A-Za-z_][\w-]*)\}\}|\{([A-Za-z_][\w-]*)\}")
@@ -18,8 +20,9 @@ _BRACED = re.compile(r"\{\{([A-Za-z_][\w-]*)\}\}|\{([A-Za-z_][\w-]*)\}")
 class ScriptSpec:
     """``arguments`` is one line, as it is typed in a shell; it may hold placeholders.
 
-    ``ds_config`` is the file that ``{ds_config}`` starts from. ``as_it_is``: nothing of the script's own
-    configuration is substituted.
+    ``ds_config`` is the file that ``{ds_config}`` starts from. ``as_it_is``: of the script's own configuration only
+    what was ``typed`` (settings, or groups of them) is substituted. ``ignored`` are settings at which DeepSpeed
+    does not look beside the trial's others. The rest is what ``core.settings`` says of it.
     """
 
     path: str
@@ -27,6 +30,23 @@ class ScriptSpec:
     folder: str
     ds_config: str | None = None
     as_it_is: bool = False
+    typed: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    engine: int | None = None
+    samples: str | None = None
+    units_per_sample: float | None = None
+    engine_accumulation: int | None = None
+    steps_grow: bool = False
+    probe_seconds: float = PROBE_SECONDS
+    reseed: bool = False
+
+
+def script_from_json(document: Mapping[str, Any]) -> ScriptSpec:
+    """The inverse of ``asdict``; lists are tuples again."""
+    values: dict[str, Any] = {
+        n: tuple(v) if isinstance(v, list) else v for n, v in document.items()
+    }
+    return ScriptSpec(**values)
 
 
 def check_arguments(arguments: str) -> None:

@@ -315,6 +315,33 @@ class ScriptSettings:
         "the configuration file that {ds_config} starts from; null makes one of the settings"
     )
     folder: str | None = knob("the folder that it runs in; null is the one it was typed in")
+    engine: int | None = knob(
+        "which of several engines is tuned, counted as the script makes them from 1; null is the one with most"
+        " parameters that trains",
+        minimum=1,
+    )
+    samples: str | None = knob(
+        "what tells how many samples a step trains: drawn (from data loaders), rows or elements (of what the"
+        " model is fed), or as_configured, which takes the script's word for it; null finds out",
+        choices=("drawn", "rows", "elements", "as_configured"),
+    )
+    units_per_sample: float | None = knob(
+        "how many of those make one sample of the configuration; null finds out", minimum=0
+    )
+    engine_accumulation: int | None = knob(
+        "forward passes that DeepSpeed counts in a step, where the script accumulates beside it; null finds out",
+        minimum=1,
+    )
+    steps_grow: bool | None = knob(
+        "later steps take longer, as with a curriculum: every trial is timed over the same steps; null finds out"
+    )
+    micro_batch_changes_training: bool | None = knob(
+        "search the micro-batch although the script's losses depend on it: sizes are then ranked by speed alone"
+    )
+    probe_seconds: float | None = knob(
+        "how long the script may train unmeasured before it is asked to have taken its first steps; null is 300",
+        minimum=1,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -448,6 +475,15 @@ def group_from_mapping(cls: type[_T], values: Mapping[str, Any], prefix: str) ->
             _check(name, given, f.metadata)
             arguments[f.name] = given
     return cls(**arguments)
+
+
+def allowed(value: Scalar, metadata: Mapping[str, Any]) -> bool:
+    """Whether a setting may have a value; ``metadata`` as of ``setting_names``."""
+    try:
+        _check("", value, metadata)
+    except UsageError:
+        return False
+    return True
 
 
 def _check(name: str, given: Any, metadata: Mapping[str, Any]) -> None:

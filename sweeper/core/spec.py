@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sweeper.core.script import ScriptSpec
+from sweeper.core.script import ScriptSpec, script_from_json
 
 SPEC_SCHEMA = 2
 
@@ -72,5 +72,5 @@ class TrialSpec:
             )
         values = {f.name: document[f.name] for f in fields(TrialSpec) if f.name in document}
         script = values.get("script")
-        values["script"] = None if script is None else ScriptSpec(**script)
+        values["script"] = None if script is None else script_from_json(script)
         return TrialSpec(**(values | {"ops": tuple(values["ops"])}))

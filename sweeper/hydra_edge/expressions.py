@@ -86,6 +86,14 @@ def _set(group: str, options: Sequence[str], name: str) -> bool:
     return any(file.exists() and setting in yaml.safe_load(file.read_text()) for file in files)
 
 
+def settings_of_option(group: str, option: str) -> list[str]:
+    """The settings that an option of one of our groups sets; none where it is no such option."""
+    file = conf_dir() / group / f"{option}.yaml"
+    if not group.isidentifier() or not file.is_file():
+        return []
+    return [f"{group}.{name}" for name in yaml.safe_load(file.read_text())]
+
+
 def _parse(line: str, *, where: str) -> Override:
     try:
         (override,) = OverridesParser.create().parse_overrides([line])

@@ -10,22 +10,33 @@ from typing import Any
 
 from sweeper.core.files import read_json, write_json
 from sweeper.core.folder import StudyFolder
-from sweeper.core.outcome import Crashed, Measured, Outcome, Unsupported, kind_of, reason_of
+from sweeper.core.outcome import (
+    Crashed,
+    Measured,
+    Outcome,
+    TimedOut,
+    Unsupported,
+    kind_of,
+    reason_of,
+)
 from sweeper.core.plan import plan, specification
 from sweeper.core.script import placeholders
 from sweeper.core.settings import Settings
 from sweeper.core.space import SearchSpace
 from sweeper.core.spec import TrialSpec
 from sweeper.errors import NothingMeasured, UsageError
-from sweeper.hydra_edge.expressions import Typed
+from sweeper.hydra_edge.expressions import Typed, settings_of_option
 from sweeper.hydra_edge.script_knobs import (
+    accumulation_steps,
     baseline_overrides,
     closed_at_once,
+    loss_tolerance,
     notes_on,
     other_micro_size,
     other_precision,
     why_not_followed,
 )
+from sweeper.hydra_edge.script_losses import explained, first_loss_differs
 from sweeper.run.machine import quick_look
 from sweeper.run.probe import Probed, probe
 from sweeper.terminal import Terminal
@@ -33,6 +44,21 @@ from sweeper.terminal import Terminal
 SCRIPT_SCHEMA = 1
 _MICRO_SIZE, _PRECISION = "batch.micro_size", "precision"
 _GLOBAL_BATCH = "workload.global_batch_size"
+# What of the configuration is typed acts from the first run on.
+_TAKEN_AS_TYPED = (
+    "zero",
+    "offload",
+    "precision",
+    "batch",
+    _GLOBAL_BATCH,
+    "comm",
+    "checkpointing",
+    "ds",
+)
+_CONSEQUENCE = {
+    True: " ranked by speed alone: a winner of another size may train differently",
+    False: " compared all the same: one that trains differently cannot win",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,44 +127,75 @@ class _Probes:
         self._folder, self._terminal = folder, terminal
         self._settings = compose(typed.fixed)
         self._name = Path(str(self._settings.script.path)).name
+        self._placeholders = placeholders(self._settings.script.args or "")
+        self._notes: list[str] = []
+        self._more_overrides: list[str] = []
 
     def look(self) -> dict[str, Any]:
         """What the script's own run says, and which of the space's knobs it leaves to us."""
         self._terminal.say(f"looking at {self._name}: some steps of it as it is")
         facts = self._own_facts()
         ranks = self._settings.hardware.ranks
-        overrides = baseline_overrides(facts, ranks=ranks, name=self._name)
-        left_out = closed_at_once(facts, self._typed.space.parameters, self._name)
+        overrides = baseline_overrides(
+            facts, ranks=ranks, name=self._name, samples=self._settings.script.samples
+        )
+        overrides = self._as_typed(overrides)
+        left_out = closed_at_once(
+            facts,
+            self._typed.space.parameters,
+            self._name,
+            filled_in=self._placeholders,
+            samples=self._settings.script.samples,
+        )
         left_out |= self._tried(facts, overrides, left_out)
         notes = [f"{parameter} is left out: {why}" for parameter, why in left_out.items()]
-        used = placeholders(self._settings.script.args or "")
-        if used & {"gradient_accumulation", "ds_config"} and not self._is_typed(_GLOBAL_BATCH):
+        if self._placeholders & {
+            "gradient_accumulation",
+            "ds_config",
+        } and not self._is_typed(_GLOBAL_BATCH):
             notes.append(
                 f"script.args leaves the batch to us: the global batch is {_GLOBAL_BATCH}="
                 f"{self._settings.workload.global_batch_size}; type {_GLOBAL_BATCH}=<yours>"
             )
-        notes += notes_on(facts, self._name)
+        notes += [*notes_on(facts, self._name), *self._notes]
+        overrides = [*overrides, *self._more_overrides]
         return {"overrides": overrides, "left_out": left_out, "notes": notes, "facts": facts}
 
     def _is_typed(self, name: str) -> bool:
         return any(override.partition("=")[0] == name for override in self._typed.fixed)
+
+    def _as_typed(self, overrides: Sequence[str]) -> list[str]:
+        """Without a detail of the configuration that an option sets which was typed: what is typed counts."""
+        set_by_options = {
+            name
+            for override in self._typed.fixed
+            for name in settings_of_option(*override.partition("=")[::2])
+        }
+        return [o for o in overrides if o.partition("=")[0] not in set_by_options]
 
     def _own_facts(self) -> Mapping[str, Any]:
         spec = self._as_it_is(specification(self._settings, quick_look()))
         where = "as_it_is"
         probed = self._run(spec, where)
         facts = probed.facts
-        used = placeholders(self._settings.script.args or "")
+        used = self._placeholders
         if facts and used & {"micro_batch", "gradient_accumulation"} and "ds_config" not in used:
-            own = (facts["micro_size"], facts["accumulation_steps"])
+            own = (facts["micro_size"], accumulation_steps(facts))
             if own != (spec.micro_size, spec.accumulation_steps):
                 # Its arguments are ours: only its configuration could say what they are.
                 spec = replace(spec, micro_size=own[0], accumulation_steps=own[1])
                 where = "with_its_own_batch"
                 probed = self._run(spec, where)
+        self._own_spec = spec
         log = self._folder.probe(where).stderr
         if isinstance(probed.outcome, Unsupported):
             raise UsageError(f"+script={self._name}: {probed.outcome.reason}")
+        if isinstance(probed.outcome, TimedOut):
+            raise NothingMeasured(
+                f"{self._name} did not come to the end of some optimizer steps of a DeepSpeed engine:"
+                f" {probed.outcome.reason}; type launch.timeout_seconds=<more> where it takes that long;"
+                f" its log is {log}"
+            )
         if not isinstance(probed.outcome, Measured):
             raise NothingMeasured(
                 f"{self._name} fails by itself, {kind_of(probed.outcome)}: "
@@ -154,10 +211,59 @@ class _Probes:
         Both are changed at once: most scripts take both. Where that goes wrong, each by itself.
         """
         changes = self._changes(facts, overrides, closed)
-        if not changes or not self._why_not(overrides, list(changes.values())):
+        if not changes:
             return {}
-        whys = {n: self._why_not(overrides, [change]) for n, change in changes.items()}
+        why, seen = self._try(facts, overrides, list(changes.values()))
+        size = changes.get(_MICRO_SIZE)
+        differs = size is not None and self._loss_differs(facts, seen, overrides)
+        if not why and not differs:
+            return {}
+        whys = {}
+        for name, change in changes.items():
+            if len(changes) > 1:
+                why, seen = self._try(facts, overrides, [change])
+            if not why and name == _MICRO_SIZE and self._loss_differs(facts, seen, overrides):
+                why = self._explained(facts, seen)
+            whys[name] = why
         return {name: why for name, why in whys.items() if why}
+
+    def _loss_differs(
+        self, own: Mapping[str, Any], seen: Mapping[str, Any], overrides: Sequence[str]
+    ) -> bool:
+        """By more than one arithmetic explains, though nobody has updated a weight."""
+        measure = self._compose([*overrides, *self._typed.fixed]).measure
+        return first_loss_differs(own, seen) > measure.loss_tolerance_fp32
+
+    def _explained(self, own: Mapping[str, Any], seen: Mapping[str, Any]) -> str:
+        """Why another micro-batch trains differently, where that leaves it out; else a note."""
+        difference = first_loss_differs(own, seen)
+        self._terminal.say(
+            f"looking at {self._name}: its loss is {difference:.2%} another in a step of other"
+            " micro-batches; what does another seed make of it?"
+        )
+        spec = self._own_spec
+        assert spec.script is not None
+        reseeded = self._run(
+            replace(spec, script=replace(spec.script, reseed=True)), "with_another_seed"
+        )
+        found = explained(difference, first_loss_differs(own, reseeded.facts), own, seen)
+        size = seen["micro_size"]
+        changed = f"with a micro-batch of {size} its first step's loss is {difference:.2%} another"
+        if found.tolerance is not None:
+            self._notes.append(f"{self._name}: {changed}: probably {found.why}")
+            self._more_overrides += loss_tolerance(found.tolerance)
+            return ""
+        if self._settings.script.micro_batch_changes_training is not None:
+            self._notes.append(
+                f"{self._name}: {changed}: probably {found.why}; micro-batches are"
+                + _CONSEQUENCE[self._settings.script.micro_batch_changes_training]
+            )
+            return ""
+        return (
+            f"{changed}, so that it trains differently: probably {found.why}; type"
+            " script.micro_batch_changes_training=true to search it all the same, ranked by speed alone, or"
+            " measure.loss_tolerance_fp32=<share> to allow for so much"
+        )
 
     def _changes(
         self, facts: Mapping[str, Any], overrides: Sequence[str], closed: Mapping[str, str]
@@ -174,16 +280,24 @@ class _Probes:
                 changes[_PRECISION] = f"{_PRECISION}={other}"
         return changes
 
-    def _why_not(self, overrides: Sequence[str], changes: Sequence[str]) -> str:
+    def _try(
+        self, own: Mapping[str, Any], overrides: Sequence[str], changes: Sequence[str]
+    ) -> tuple[str, Mapping[str, Any]]:
+        """Why they are not followed, or "", and what was seen."""
         settings = self._compose([*overrides, *self._typed.fixed, *changes])
         ready = plan(settings, quick_look()).ready
         if not isinstance(ready, TrialSpec):
-            return ""  # the plan rules it out where it matters
+            return "", {}  # the plan rules it out where it matters
+        assert ready.script is not None
+        # What is seen is judged here, not by the rank.
+        ready = replace(ready, script=replace(ready.script, samples=None))
         self._terminal.say(f"looking at {self._name}: does it take {' and '.join(changes)}?")
         probed = self._run(ready, "_".join(change.replace("=", "_") for change in changes))
         if not isinstance(probed.outcome, Measured):
-            return reason_of(probed.outcome)
-        return "; ".join(filter(None, (why_not_followed(c, probed.facts) for c in changes)))
+            return reason_of(probed.outcome), {}
+        samples = self._settings.script.samples
+        whys = (why_not_followed(change, probed.facts, own, samples) for change in changes)
+        return "; ".join(filter(None, whys)), probed.facts
 
     def _run(self, spec: TrialSpec, name: str) -> Probed:
         runner = self._settings.launch.runner
@@ -191,7 +305,12 @@ class _Probes:
 
     def _as_it_is(self, spec: TrialSpec) -> TrialSpec:
         assert spec.script is not None
-        return replace(spec, script=replace(spec.script, as_it_is=True))
+        typed = tuple(
+            name
+            for override in self._typed.fixed
+            if (name := override.lstrip("+").partition("=")[0]).startswith(_TAKEN_AS_TYPED)
+        )
+        return replace(spec, script=replace(spec.script, as_it_is=True, typed=typed, samples=None))
 
 
 def _last_words(outcome: Outcome, log: Path) -> str:

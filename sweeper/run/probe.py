@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sweeper.core.enough import MIN_MEASURED_STEPS
 from sweeper.core.files import read_json
 from sweeper.core.folder import TrialFolder
 from sweeper.core.outcome import Measured, Outcome
@@ -23,13 +24,13 @@ class Probed:
 
 
 def probe(spec: TrialSpec, folder: TrialFolder, *, runner_name: str, terminal: Terminal) -> Probed:
-    """Two optimizer steps of the script: one to come to rest, and one."""
+    """Some optimizer steps of the script: one to come to rest, and as many as a trial times at least."""
     spec = replace(
         spec,
         min_warmup_steps=1,
         max_warmup_steps=1,
-        min_steps=1,
-        max_steps=1,
+        min_steps=MIN_MEASURED_STEPS,
+        max_steps=MIN_MEASURED_STEPS,
         breakdown_steps=0,
         beaten_step_seconds=None,
         # Before the probe the batch is a guess.

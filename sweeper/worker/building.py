@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -240,7 +241,7 @@ def recompute(model: Any, layout: Layout) -> None:
 def _recompute_hugging_face(model: Any, every: int, on_cpu: bool) -> None:
     """Hugging Face switches its blocks on all together, each of which then has a switch of its own."""
     try:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        _enable_checkpointing(model)
     except ValueError as error:
         raise UnsupportedHere(f"checkpointing.every_nth_block={every}: {error}") from error
     blocks = [
@@ -259,6 +260,17 @@ def _recompute_hugging_face(model: Any, every: int, on_cpu: bool) -> None:
         block.gradient_checkpointing = number % every == 0
         if on_cpu:
             block._gradient_checkpointing_func = _checkpoint_on_cpu
+
+
+def _enable_checkpointing(model: Any) -> None:
+    """A model around another may pass the call on without arguments."""
+    enable = model.gradient_checkpointing_enable
+    takes = inspect.signature(enable).parameters
+    named = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values())
+    if named or "gradient_checkpointing_kwargs" in takes:
+        enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        enable()
 
 
 def _checkpoint_on_cpu(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

@@ -39,6 +39,26 @@ def substitution(*, as_it_is=False, **changes):
     return Substitution(replace(spec, script=script))
 
 
+class FirstEngine:
+    """Of the first engine, what it is told."""
+
+    def __init__(self):
+        self.configs, self.handed = [], []
+
+    def is_tuned(self, client_optimizer, config):
+        return not self.configs
+
+    def before(self, model, config):
+        self.handed.append(config)
+        return config
+
+    def made(self, engine, own, client_optimizer):
+        self.configs.append(own)
+
+    def failed(self, error):
+        raise AssertionError(error)
+
+
 @pytest.fixture
 def given(monkeypatch):
     """The configurations that reach DeepSpeed, after the patch."""
@@ -55,14 +75,9 @@ def given(monkeypatch):
     monkeypatch.setattr(deepspeed, "initialize", initialize)
     monkeypatch.setattr(deepspeed, "DeepSpeedEngine", DeepSpeedEngine)
     monkeypatch.setattr(deepspeed.zero.Init, "__init__", deepspeed.zero.Init.__init__)
-    taken, handed = [], []
-    patch_deepspeed(
-        substitution(**{"zero.stage": 2, "batch.micro_size": 4}),
-        before=lambda model, config: handed.append(config),
-        taken=lambda engine, own: taken.append(own),
-        failed=lambda error: None,
-    )
-    return seen, taken, handed
+    engines = FirstEngine()
+    patch_deepspeed(substitution(**{"zero.stage": 2, "batch.micro_size": 4}), engines)
+    return seen, engines.configs, engines.handed
 
 
 def check(seen, taken, handed):
@@ -74,7 +89,7 @@ def check(seen, taken, handed):
         config["gradient_accumulation_steps"],
     )
     assert config_params is None
-    assert [OWN] == taken
+    assert [config] == taken
 
 
 def test_a_configuration_is_substituted_that_is_given_as_a_dictionary(given):
@@ -106,9 +121,9 @@ def test_a_configuration_is_substituted_that_stands_in_args(given, tmp_path):
     assert given[0][0][0].deepspeed_config is None
 
 
-def test_a_second_engine_is_the_scripts_own_affair(given):
+def test_a_second_engine_keeps_its_configuration_and_logs_nowhere(given):
     deepspeed.initialize(config=OWN)
-    deepspeed.initialize(config=OWN)
+    deepspeed.initialize(config={**OWN, "wandb": {"enabled": True}})
     assert OWN == given[0][1][1]
 
 

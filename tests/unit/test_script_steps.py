@@ -1,16 +1,23 @@
 """Steps that a script takes at its engine, timed from outside; the engine is a fake."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from sweeper.core.plan import plan
+from sweeper.core.script import ScriptSpec
+from sweeper.worker.engine_facts import Recomputation
 from sweeper.worker.failures import UnsupportedHere
 from sweeper.worker.ledger import Ledger
 from sweeper.worker.progress import Progress
 from sweeper.worker.script import steps as steps_module
+from sweeper.worker.script.loaders import DrawnSamples
 from sweeper.worker.script.steps import ScriptSteps
+from sweeper.worker.script.work import tensors_in
 from tests.support import MACHINE, nano
 
 ACCUMULATION = 2
@@ -20,7 +27,7 @@ class FakeEngine:
     """Counts as DeepSpeed's does; ``skips`` are the optimizer steps that overflow."""
 
     def __init__(self, skips=(), micro_size=4):
-        self.training = True
+        self.module = SimpleNamespace(training=True)
         self.global_steps = self._micro_steps = 0
         self._skips, self._micro_size = skips, micro_size
 
@@ -56,6 +63,8 @@ def watched(tmp_path, monkeypatch):
     """Makes an engine that is watched, and the list that its result ends in."""
     monkeypatch.setattr(steps_module, "agreed", bool)
     monkeypatch.setattr(steps_module.dist, "barrier", lambda: None)
+    for name in ("_next_index", "__next__", "_reset"):  # what is watched is put back
+        monkeypatch.setattr(_BaseDataLoaderIter, name, getattr(_BaseDataLoaderIter, name))
 
     class Accelerator:
         def synchronize(self): ...
@@ -69,14 +78,22 @@ def watched(tmp_path, monkeypatch):
             plan(nano(), MACHINE).ready,
             **{"min_warmup_steps": 1, "max_warmup_steps": 1, "max_steps": 3, **limits},
         )
+        script = ScriptSpec(path="train.py", arguments="", folder=".", as_it_is=True)
         results = []
 
         def end(result):
             results.append(result)
             raise Ended
 
-        progress = Progress(tmp_path / "progress.json")
-        steps = ScriptSteps(engine, spec, progress, Ledger(Accelerator()), end)
+        steps = ScriptSteps(
+            engine,
+            replace(spec, script=script),
+            Progress(tmp_path / "progress.json"),
+            Ledger(Accelerator()),
+            drawn=DrawnSamples(),
+            recomputation=Recomputation(),
+            end=end,
+        )
         return steps, results
 
     return make
@@ -93,6 +110,12 @@ def train(engine, steps, *, samples=4, tokens=16, **how):
                 engine.step()
     except Ended:
         return
+
+
+def train_a_step(engine, loss):
+    for _ in range(ACCUMULATION):
+        engine.backward(loss())
+        engine.step()
 
 
 def test_a_run_is_ended_as_soon_as_enough_is_measured(watched):
@@ -144,8 +167,9 @@ def test_evaluation_between_steps_is_not_taken_for_training(watched):
     steps, _ = watched(engine)
     with torch.no_grad():
         engine(torch.zeros(64, 16))
-    engine.backward(engine(torch.zeros(4, 16, dtype=torch.long)).float())
-    assert (4, 16) == (steps.facts["fed_micro_size"], steps.facts["tokens"])
+    train_a_step(engine, lambda: engine(torch.zeros(4, 16, dtype=torch.long)).float())
+    (work,) = steps.steps
+    assert (8, 8 * 16) == (work.rows, work.tokens)
 
 
 @pytest.mark.parametrize(
@@ -162,14 +186,13 @@ def test_an_input_that_is_not_the_batch_does_not_say_its_size(watched, given, na
     engine = FakeEngine(micro_size=4)
     engine.forward = lambda *_, **__: torch.zeros(())
     steps, _ = watched(engine)
-    for _ in range(ACCUMULATION):
-        engine.backward(
-            engine.forward(
-                *map(torch.zeros, given), **{n: torch.zeros(s) for n, s in named.items()}
-            )
-        )
-        engine.step()
-    assert (fed, fed * ACCUMULATION) == (steps.facts["fed_micro_size"], steps.samples_per_step)
+    train_a_step(
+        engine,
+        lambda: engine.forward(
+            *map(torch.zeros, given), **{n: torch.zeros(s) for n, s in named.items()}
+        ),
+    )
+    assert fed * ACCUMULATION == steps.steps[0].rows
 
 
 @pytest.mark.parametrize("by_the_engine", [True, False])
@@ -181,15 +204,53 @@ def test_two_passes_before_one_backward_are_one_micro_batch(watched, by_the_engi
         if by_the_engine:
             engine.backward(chosen - rejected)
         engine.step()
-    assert (4, 4 * ACCUMULATION) == (steps.facts["fed_micro_size"], steps.samples_per_step)
+    assert 4 * ACCUMULATION == steps.steps[0].rows
 
 
 def test_passages_are_not_counted_with_the_questions_that_they_belong_to(watched):
     engine = FakeEngine(micro_size=4)
     steps, _ = watched(engine)
-    questions, passages = engine(torch.zeros(4, 16)), engine(torch.zeros(32, 16))
-    engine.backward(questions - passages)
-    assert 4 == steps.facts["fed_micro_size"]
+    train_a_step(engine, lambda: engine(torch.zeros(4, 16)) - engine(torch.zeros(32, 16)))
+    assert 4 * ACCUMULATION == steps.steps[0].rows
+
+
+def test_samples_are_counted_where_they_are_drawn_whatever_becomes_of_them(watched):
+    engine = FakeEngine(micro_size=4)
+    steps, _ = watched(engine)
+    steps._work._drawn.watch()
+    loader = iter(DataLoader(range(64), batch_size=4, collate_fn=lambda ids: ids))
+    for _ in range(2):  # each batch is one row of all its samples
+        train_a_step(engine, lambda: engine(torch.tensor([next(loader)])).float())
+    assert [8, 8] == [work.drawn for work in steps.steps]
+    assert [2, 2] == [work.rows for work in steps.steps]
+
+
+@dataclass
+class Batch:
+    ids: torch.Tensor
+    more: object = None
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        Batch(torch.zeros(3, 5, dtype=torch.long)),
+        SimpleNamespace(inside=Batch(torch.zeros(3, 5, dtype=torch.long))),
+        {"a": [Batch(torch.zeros(3, 5, dtype=torch.long))]},
+    ],
+    ids=["a dataclass", "an object in an object", "in a list in a dictionary"],
+)
+def test_tensors_are_found_in_objects_of_the_scripts_own(batch):
+    assert [(3, 5)] == [tuple(tensor.shape) for tensor in tensors_in([batch])]
+
+
+def test_passes_of_different_numbers_of_targets_are_told(watched):
+    engine = FakeEngine()
+    engine.forward = lambda *_, **__: torch.zeros(())
+    steps, _ = watched(engine)
+    labels = [torch.tensor([[1, 2, 3]]), torch.tensor([[1, -100, -100]])]
+    train_a_step(engine, lambda: engine.forward(labels=labels.pop()))
+    assert steps.steps[0].unequal
 
 
 def test_a_loss_that_is_no_number_ends_the_run_as_diverged(watched):

@@ -50,7 +50,7 @@ def _patch_plugin(substitution: Substitution, module: ModuleType) -> None:
     def __post_init__(self: Any) -> None:
         substitution.shown.see("accelerate", self.hf_ds_config)
         post_init(self)
-        if not substitution.acts:
+        if not substitution.changes:
             return
         for name, key in _OF_THE_PLUGIN.items():
             fallback = "none" if name.endswith("device") else getattr(self, name)
@@ -62,5 +62,5 @@ def _patch_plugin(substitution: Substitution, module: ModuleType) -> None:
         set_mixed_precision(self, mode if mode in ("bf16", "fp16") else "no")
 
     plugin.__post_init__ = __post_init__
-    if substitution.acts:
+    if substitution.takes("precision"):
         plugin.set_mixed_precision = set_candidates

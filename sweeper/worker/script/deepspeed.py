@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import deepspeed
 from deepspeed.runtime.tensor_parallel.init_utils import load_ds_config
 
+from sweeper.core.script_config import without_side_effects
 from sweeper.worker.script.saving import save_nothing
 from sweeper.worker.script.substitution import Substitution
 
@@ -18,49 +19,54 @@ _CONFIGS = ("config", "config_params")
 _OF_ARGS = ("deepspeed_config", "deepscale_config")
 
 
-def patch_deepspeed(
-    substitution: Substitution,
-    *,
-    before: Callable[[Any, dict[str, Any]], None],
-    taken: Callable[[Any, dict[str, Any]], None],
-    failed: Callable[[BaseException], None],
-) -> None:
-    """The first engine takes the candidate's configuration; what more a script makes is its own affair.
+class Engines(Protocol):
+    """Told of each engine that a script makes."""
 
-    ``before`` is told the model and the configuration that DeepSpeed will get, ``taken`` the engine and
-    the configuration that the script gave, ``failed`` what ``deepspeed.initialize`` raised.
-    """
+    def is_tuned(self, client_optimizer: Any, config: Mapping[str, Any]) -> bool:
+        """Whether the engine that is about to be made takes the candidate's configuration."""
+
+    def before(self, model: Any, config: dict[str, Any]) -> dict[str, Any]:
+        """``config`` as a person would use it; returns what DeepSpeed is given. Of a tuned engine."""
+
+    def made(self, engine: Any, own: Mapping[str, Any], client_optimizer: Any) -> None:
+        """``own`` is the configuration that the script gave, with what was typed. Of any engine."""
+
+    def failed(self, error: BaseException) -> None:
+        """What ``deepspeed.initialize`` raised."""
+
+
+def patch_deepspeed(substitution: Substitution, engines: Engines) -> None:
+    """An engine that is tuned takes the candidate's configuration; what more a script makes keeps its own."""
     original = deepspeed.initialize
     signature = inspect.signature(original)
-    calls = 0
 
     @functools.wraps(original)
     def initialize(*positional: Any, **named: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls > 1:
-            return original(*positional, **named)
         bound = signature.bind(*positional, **named)
         given = _take_config(bound.arguments)
         if given is None:
             return original(*positional, **named)  # DeepSpeed says what is missing
-        substitution.shown.see(None, given)
         own = dict(load_ds_config(given))
         # A function of the parameters makes its optimizer anew, whatever it is.
-        client = bound.arguments.get("optimizer") is not None
-        config = bound.arguments["config"] = substitution(own, client_optimizer=client)
-        before(bound.arguments.get("model"), config)
+        client = bound.arguments.get("optimizer")
         try:
+            config = own
+            if engines.is_tuned(client, own):
+                substitution.shown.see(None, given)
+                config = substitution(own, client=client)
+                bound.arguments["config"] = engines.before(bound.arguments.get("model"), config)
+            else:
+                bound.arguments["config"] = without_side_effects(own)[0]
             made = original(*bound.args, **bound.kwargs)
         except BaseException as error:
-            failed(error)
+            engines.failed(error)
             raise
-        taken(made[0], own)
+        engines.made(made[0], config, client)
         return made
 
     deepspeed.initialize = initialize
     save_nothing(deepspeed.DeepSpeedEngine, "save_checkpoint", "save_16bit_model")
-    if substitution.acts:
+    if substitution.acts or substitution.takes("zero"):
         _patch_zero_init(substitution)
 
 

@@ -1,4 +1,4 @@
-"""What can be seen of a user's script: what it trains, and what it has decided itself."""
+"""What can be seen of a model that a user's script trains."""
 
 from __future__ import annotations
 
@@ -6,33 +6,22 @@ from typing import Any
 
 from torch import nn
 
-from sweeper.worker.script.substitution import finite
-
-
-def facts_of_engine(engine: Any, own: dict[str, Any]) -> dict[str, Any]:
-    """``own`` is the configuration that the script gave."""
-    micro_size, accumulation_steps = (
-        engine.train_micro_batch_size_per_gpu(),
-        engine.gradient_accumulation_steps(),
-    )
-    dtypes = {str(p.dtype) for p in engine.module.parameters() if p.is_floating_point()}
-    return {
-        "config": finite(own),
-        "micro_size": micro_size,
-        "accumulation_steps": accumulation_steps,
-        "data_parallel": engine.train_batch_size() // (micro_size * accumulation_steps),
-        "dtypes": sorted(name.removeprefix("torch.") for name in dtypes),
-    }
-
 
 def recomputes(model: Any) -> bool | None:
-    """Whether activations are checkpointed; None where that cannot be switched from outside."""
-    if not hasattr(model, "gradient_checkpointing_enable"):
-        return None
-    if not getattr(model, "supports_gradient_checkpointing", True):
-        return None
+    """Whether activation checkpointing is on, where the model says so; None where it does not."""
     on = getattr(model, "is_activation_checkpointing", None)  # the name since transformers 5
-    return bool(getattr(model, "is_gradient_checkpointing", False) if on is None else on)
+    if on is None:
+        on = getattr(model, "is_gradient_checkpointing", None)
+    return None if on is None else bool(on)
+
+
+def can_switch_recomputation(model: Any) -> bool:
+    """Whether activation checkpointing can be switched on and off from outside."""
+    return (
+        hasattr(model, "gradient_checkpointing_enable")
+        and hasattr(model, "gradient_checkpointing_disable")
+        and bool(getattr(model, "supports_gradient_checkpointing", True))
+    )
 
 
 def has_dropout(model: Any) -> bool:
@@ -40,4 +29,11 @@ def has_dropout(model: Any) -> bool:
     return isinstance(model, nn.Module) and any(
         isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
         for module in model.modules()
+    )
+
+
+def has_batch_statistics(model: Any) -> bool:
+    """Whether a sample's output depends on the others of its micro-batch."""
+    return isinstance(model, nn.Module) and any(
+        isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()
     )

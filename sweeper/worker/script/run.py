@@ -17,26 +17,22 @@ import torch
 from deepspeed.accelerator import get_accelerator
 from deepspeed.runtime.tensor_parallel.init_utils import load_ds_config
 
-from sweeper.core.exported import layout_of_spec
 from sweeper.core.files import write_json
 from sweeper.core.folder import TrialFolder
 from sweeper.core.script import placeholders, words
 from sweeper.core.spec import TrialSpec
-from sweeper.worker.building import recompute
 from sweeper.worker.failures import UnsupportedHere, failure
-from sweeper.worker.ledger import Ledger
-from sweeper.worker.limits import count_file_pages_from_here, lift_memory_limit
+from sweeper.worker.limits import lift_memory_limit
 from sweeper.worker.ops import adopt_built_ops
 from sweeper.worker.progress import Progress
 from sweeper.worker.record import write_result
 from sweeper.worker.script.accelerate import patch_accelerate
 from sweeper.worker.script.deepspeed import patch_deepspeed
+from sweeper.worker.script.engines import TunedEngines
 from sweeper.worker.script.exits import exit_at_once, heard
-from sweeper.worker.script.facts import facts_of_engine, has_dropout, recomputes
 from sweeper.worker.script.lightning import patch_lightning
 from sweeper.worker.script.local_rank import LocalRank
-from sweeper.worker.script.steps import ScriptSteps
-from sweeper.worker.script.substitution import Substitution, finite
+from sweeper.worker.script.substitution import Substitution
 from sweeper.worker.script.transformers import patch_transformers
 from sweeper.worker.share import bind_cores, check_support, limit_memory
 
@@ -56,19 +52,22 @@ class _Run:
         self._substitution = Substitution(spec)
         self._local_rank = LocalRank(os.environ.get("LOCAL_RANK", "0"))
         self._accelerator = get_accelerator()
-        self._ledger = Ledger(self._accelerator)
-        self._engine: Any = None
-        self._steps: ScriptSteps | None = None
-        self._failure: BaseException | None = None
-        self._facts: dict[str, Any] = {}
+        self._engines = TunedEngines(
+            spec,
+            folder,
+            progress,
+            rank,
+            substitution=self._substitution,
+            local_rank_option=lambda: self._local_rank.option,
+            end=self._end,
+        )
 
     def run(self) -> dict[str, Any]:
         bind_cores(self._spec)
         check_support(self._spec, self._accelerator)
         adopt_built_ops(self._spec.ops)
-        patch_deepspeed(
-            self._substitution, before=self._before, taken=self._taken, failed=self._failed
-        )
+        patch_deepspeed(self._substitution, self._engines)
+        self._engines.watch()
         patch_accelerate(self._substitution)
         patch_transformers(self._substitution, self._folder.script_output)
         patch_lightning(self._substitution)
@@ -112,60 +111,24 @@ class _Run:
             "local_rank": self._local_rank.rank,
         }
 
-    def _before(self, model: Any, config: dict[str, Any]) -> None:
-        self._progress.enter("initialize")
-        if self._rank == 0:  # as a person can use it: what a framework leaves open is filled in
-            write_json(self._folder.ds_config, finite(config))
-        if self._accelerator.device_name() != "cpu":
-            limit_memory(self._spec, self._accelerator)
-        self._facts |= {"recomputes": recomputes(model), "has_dropout": has_dropout(model)}
-        if self._substitution.acts:
-            try:
-                self._recompute(model)
-            except UnsupportedHere as error:
-                self._end(failure(error, phase=self._progress.phase, limited=False))
-
-    def _recompute(self, model: Any) -> None:
-        if not self._spec.checkpoint_every_nth_block:
-            if self._facts["recomputes"]:
-                model.gradient_checkpointing_disable()
-        elif not self._facts["recomputes"]:
-            recompute(model, layout_of_spec(self._spec))
-
-    def _taken(self, engine: Any, own: dict[str, Any]) -> None:
-        if hasattr(engine, "train_batch"):
-            error = UnsupportedHere(
-                "a pipeline's engine takes its steps where they cannot be timed"
-            )
-            self._end(failure(error, phase=self._progress.phase, limited=False))
-        self._engine = engine
-        self._facts |= facts_of_engine(engine, own) | self._substitution.shown.facts
-        self._facts["local_rank_option"] = self._local_rank.option
-        self._ledger.close("build")
-        count_file_pages_from_here()
-        self._steps = ScriptSteps(engine, self._spec, self._progress, self._ledger, self._end)
-
-    def _failed(self, error: BaseException) -> None:
-        self._failure = error
-
     def _ended(self) -> dict[str, Any]:
         """By itself, before enough was measured."""
         name = Path(self._script.path).name
-        swallowed = self._steps.failure if self._steps else self._failure
+        swallowed = self._engines.failure
         if swallowed is not None:
             phase, limited = self._progress.phase, lift_memory_limit()
             return failure(swallowed, phase=phase, limited=limited)
-        if self._steps is None:
+        if not self._engines.has_any:
             raise UnsupportedHere(
                 f"{name} ended without calling deepspeed.initialize: only a script that trains with "
                 "DeepSpeed can be tuned (a Trainer is given --deepspeed <file>, an Accelerator a "
                 "DeepSpeedPlugin)"
             )
-        return self._complete(self._steps.early_result())
+        return self._engines.early_result()
 
     def _left(self, code: object) -> dict[str, Any]:
         """By ``sys.exit`` or ``os._exit``."""
-        swallowed = self._steps.failure if self._steps else self._failure
+        swallowed = self._engines.failure
         phase = self._progress.phase
         if swallowed is not None:
             return failure(swallowed, phase=phase, limited=lift_memory_limit())
@@ -180,28 +143,10 @@ class _Run:
             result = failure(error, phase=self._progress.phase, limited=lift_memory_limit())
         return self._last_act(result)
 
-    def _complete(self, result: dict[str, Any]) -> dict[str, Any]:
-        """With what was seen of the script; a trial of other batches than the study's is none."""
-        lift_memory_limit()
-        if self._steps is not None:
-            self._facts |= self._steps.facts
-            trained = self._steps.samples_per_step * self._facts["data_parallel"]
-            wanted = self._spec.global_batch_size
-            if (
-                self._substitution.acts
-                and result["kind"] == "measured"
-                and trained not in (0, wanted)
-            ):
-                reason = (
-                    f"the script trains {trained} samples in an optimizer step, not {wanted}: it does "
-                    "not take its micro-batch size from outside; pass it on with {micro_batch} in script.args"
-                )
-                result = {"kind": "unsupported", "phase": "end", "reason": reason}
-        return {**result, "script": self._facts}
-
     def _end(self, result: dict[str, Any]) -> NoReturn:
         """Whatever the script would do next: its exceptions, exits and children are no longer asked."""
-        exit_at_once(self._last_act(self._complete(result)))
+        lift_memory_limit()
+        exit_at_once(self._last_act(result))
 
     def _last_act(self, result: dict[str, Any]) -> int:
         """Returns the exit code."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
+import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from deepspeed import comm as dist
@@ -15,12 +16,16 @@ from deepspeed.accelerator import get_accelerator
 from torch import Tensor
 
 from sweeper.core.enough import MIN_MEASURED_STEPS, is_beaten, is_enough
+from sweeper.core.script_work import StepWork
 from sweeper.core.spec import TrialSpec
 from sweeper.core.statistics import has_settled
+from sweeper.worker.engine_facts import Recomputation
 from sweeper.worker.failures import UnsupportedHere
 from sweeper.worker.ledger import Ledger
 from sweeper.worker.progress import Progress
 from sweeper.worker.result import measured_result
+from sweeper.worker.script.loaders import DrawnSamples
+from sweeper.worker.script.work import Work
 from sweeper.worker.steps import (
     MAX_SKIPPED_STEPS,
     Clock,
@@ -28,12 +33,17 @@ from sweeper.worker.steps import (
     agreed,
 )
 
+# Whose work and losses are told, of the first ones.
+MAX_STEPS_TOLD = 32
+
 
 class ScriptSteps:
     """The protocol of ``worker.steps``, with the script in the driver's seat.
 
     A step lasts from one synchronised boundary to the next, data and whatever else the script does in
-    between included. ``end`` is called with the result as soon as enough is measured.
+    between included. ``end`` is called with the result as soon as enough is measured; where it returns, the
+    steps after it are the script's alone, and ``goes_on`` is told of each. ``checked`` is told once that the first step has been taken, ``failed``
+    what a part of a step raised: the script may swallow it.
     """
 
     def __init__(
@@ -42,10 +52,18 @@ class ScriptSteps:
         spec: TrialSpec,
         progress: Progress,
         ledger: Ledger,
-        end: Callable[[dict[str, Any]], NoReturn],
+        *,
+        drawn: DrawnSamples,
+        recomputation: Recomputation,
+        end: Callable[[dict[str, Any]], None],
+        checked: Callable[[], None] = lambda: None,
+        failed: Callable[[BaseException], None] = lambda error: None,
+        goes_on: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine, self._spec, self._progress, self._ledger = engine, spec, progress, ledger
-        self._end = end
+        self._end, self._checked, self._failed, self._goes_on = end, checked, failed, goes_on
+        self._recomputation = recomputation
+        self.recomputed = False
         self._synchronize = get_accelerator().synchronize
         self._warmup: list[float] = []
         self._timed: list[float] = []
@@ -56,25 +74,33 @@ class ScriptSteps:
         self._micro_losses: list[Tensor] = []
         self._loss_is_scaled = False
         self._num_skipped = self._skipped_in_a_row = 0
-        self._passes: list[int] = []
-        self._samples = 0
+        micro_size = int(engine.train_micro_batch_size_per_gpu())
+        assert spec.script is not None
+        self._work = Work(micro_size, drawn, looks_closely=spec.script.as_it_is)
+        self._timed_tokens: list[int | None] = []
+        self.steps: list[StepWork] = []
         self.failure: BaseException | None = None
-        self._largest_micro_batch = 0
-        self._tokens = 1
-        self.samples_per_step = 0
         self._autocasts = False
+        self._sets_boundary = False
+        self.is_over = False
+        drawn.models.append(engine.module)
         self._watch()
-        progress.enter("warm-up")
+        self._enter("warm-up")
         self._start = time.perf_counter()
+
+    def _enter(self, phase: str) -> None:
+        self._phase = phase
+        self._progress.enter(phase)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the script was seen to feed: samples in a micro-batch (0: not seen), tokens in a sample."""
+        """What the script was seen to do; the work of its first steps."""
         return {
-            "fed_micro_size": self._largest_micro_batch,
-            "tokens": self._tokens,
+            "work": [step.to_json() for step in self.steps[:MAX_STEPS_TOLD]],
             "autocasts": self._autocasts,
             "has_losses": bool(self._losses),
+            "losses": self._losses[:MAX_STEPS_TOLD],
+            "sets_boundary": self._sets_boundary,
         }
 
     def early_result(self) -> dict[str, Any]:
@@ -93,30 +119,46 @@ class ScriptSteps:
         self._ledger.close("steady")
         return self._result()
 
+    @property
+    def num_steps(self) -> int:
+        """Whole optimizer steps so far."""
+        return len(self._warmup) + len(self._timed)
+
     def _watch(self) -> None:
         engine = self._engine
         forward, backward, step = engine.forward, engine.backward, engine.step
+        set_boundary = getattr(engine, "set_gradient_accumulation_boundary", None)
 
         @functools.wraps(forward)
         def watched_forward(*positional: Any, **named: Any) -> Any:
-            if not (engine.training and torch.is_grad_enabled()):
+            if not (engine.module.training and torch.is_grad_enabled()) or self.is_over:
                 return forward(*positional, **named)
             self._look_at_inputs(positional, named)
+            before = self._recomputation.count
             with self._part("forward"):
-                return forward(*positional, **named)
+                output = forward(*positional, **named)
+            self.recomputed = self.recomputed or self._recomputation.count > before
+            return output
 
         @functools.wraps(backward)
         def watched_backward(loss: Tensor, *positional: Any, **named: Any) -> Any:
+            if self.is_over:
+                return backward(loss, *positional, **named)
             self._micro_losses.append(loss.detach())
             self._loss_is_scaled = named.get("scale_wrt_gas") is False
-            self._end_micro_step()
+            self._work.backward()
             with self._part("backward"):
                 return backward(loss, *positional, **named)
 
         @functools.wraps(step)
         def watched_step(*positional: Any, **named: Any) -> Any:
             before = engine.global_steps
-            self._end_micro_step()  # of a loss.backward() that the engine was not asked for
+            if self.is_over:
+                answer = step(*positional, **named)
+                if engine.global_steps > before:
+                    self._goes_on()
+                return answer
+            self._work.end_micro_step()  # of a loss.backward() that the engine was not asked for
             with self._part("optimizer"):
                 answer = step(*positional, **named)
             if engine.global_steps > before:
@@ -128,6 +170,14 @@ class ScriptSteps:
             watched_backward,
             watched_step,
         )
+        if set_boundary is not None:
+
+            @functools.wraps(set_boundary)
+            def watched_boundary(*positional: Any, **named: Any) -> Any:
+                self._sets_boundary = True
+                return set_boundary(*positional, **named)
+
+            engine.set_gradient_accumulation_boundary = watched_boundary
 
     @contextmanager
     def _part(self, name: str) -> Iterator[None]:
@@ -138,52 +188,45 @@ class ScriptSteps:
                 yield
         except BaseException as error:
             self.failure = error
+            self._failed(error)
             raise
 
     def _look_at_inputs(self, positional: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        tensors = list(_tensors([*positional, named]))
-        if tensors:
-            self._passes.append(self._micro_size_among([len(tensor) for tensor in tensors]))
-        for tensor in tensors:
-            if tensor.dim() == 2 and not tensor.is_floating_point():
-                self._tokens = max(self._tokens, tensor.shape[1])
-                break
+        self._work.forward(positional, named)
         device = get_accelerator().device_name()
         self._autocasts = self._autocasts or torch.is_autocast_enabled(device)
-
-    def _end_micro_step(self) -> None:
-        """One batch, however often it went forward before it went back."""
-        if self._passes:
-            samples = self._micro_size_among([max(self._passes), *self._passes])
-            self._samples += samples
-            self._largest_micro_batch = max(self._largest_micro_batch, samples)
-            self._passes.clear()
-
-    def _micro_size_among(self, sizes: Sequence[int]) -> int:
-        """The configured one, whichever input has it; the first where none has: masks are inputs, too."""
-        configured = int(self._engine.train_micro_batch_size_per_gpu())
-        return configured if configured in sizes else sizes[0]
 
     def _boundary(self) -> None:
         self._synchronize()
         seconds = time.perf_counter() - self._start
         was_skipped = not self._engine.was_step_applied()
-        is_partial = agreed(self._samples < self.samples_per_step)
+        work = self._work.take()
+        is_partial = self._is_partial(work)
+        self.steps.append(work)
         loss = self._take_loss()
-        self.samples_per_step = max(self.samples_per_step, self._samples)
-        self._samples = 0
+        if len(self.steps) == 1:
+            self._checked()
         try:
             if was_skipped:
                 self._skip()
             else:
                 self._look_at_loss(loss)
                 if not is_partial:  # the rest of an epoch's samples is no whole step
-                    self._count(seconds)
+                    self._count(seconds, work)
         except DivergedError as error:
-            self._end({"kind": "diverged", "phase": self._progress.phase, "reason": str(error)})
+            self._end({"kind": "diverged", "phase": self._phase, "reason": str(error)})
         dist.barrier()  # ranks start together; what one waits for another inside is its time
         self._synchronize()
         self._start = time.perf_counter()
+
+    def _is_partial(self, work: StepWork) -> bool:
+        """Of fewer samples than the steps before it; where a loader is read ahead the first has more."""
+        before = [step.drawn for step in self.steps[1:]] or [step.drawn for step in self.steps[:1]]
+        known = [drawn for drawn in before if drawn is not None]
+        if work.drawn is not None and len(self.steps) > 1:
+            return bool(known) and work.drawn < min(known) and len(set(known)) == 1
+        rows = [step.rows or 0 for step in self.steps]
+        return work.drawn is None and (work.rows or 0) < max(rows, default=0)
 
     def _take_loss(self) -> float | None:
         """Of the whole step. A framework that scales the loss itself gives the micro-batches' shares."""
@@ -209,9 +252,9 @@ class ScriptSteps:
         if self._skipped_in_a_row >= MAX_SKIPPED_STEPS:
             raise DivergedError(f"loss scaling skipped {MAX_SKIPPED_STEPS} steps in a row")
 
-    def _count(self, seconds: float) -> None:
+    def _count(self, seconds: float, work: StepWork) -> None:
         spec = self._spec
-        match self._progress.phase:
+        match self._phase:
             case "warm-up":
                 self._warmup.append(seconds)
                 self._progress.step(len(self._warmup), spec.max_warmup_steps)
@@ -221,9 +264,10 @@ class ScriptSteps:
                 ):
                     self._ledger.close("warm-up")
                     self._progress.device_bytes = self._ledger.largest("device_peak_reserved_bytes")
-                    self._progress.enter("measure")
+                    self._enter("measure")
             case "measure":
                 self._timed.append(seconds)
+                self._timed_tokens.append(work.tokens)
                 self._progress.step(len(self._timed), spec.max_steps)
                 if self._has_measured_enough():
                     self._ledger.close("steady")
@@ -242,7 +286,8 @@ class ScriptSteps:
     def _go_on_to_parts(self) -> None:
         if self._is_beaten or not self._spec.breakdown_steps:
             self._finish()
-        self._progress.enter("break-down")
+            return
+        self._enter("break-down")
         self._clock = Clock()
 
     def _take_parts(self, seconds: float) -> None:
@@ -255,14 +300,16 @@ class ScriptSteps:
         long = self._spec.max_seconds / 2
         if taken >= self._spec.breakdown_steps or agreed(seconds * taken > long):
             self._finish()
+            return
         self._clock = Clock()
 
-    def _finish(self) -> NoReturn:
+    def _finish(self) -> None:
         dist.barrier()  # nobody leaves before all have heard
+        self.is_over = True
         self._end(self._result())
 
     def _result(self) -> dict[str, Any]:
-        self._progress.enter("end")
+        self._enter("end")
         return measured_result(
             beaten=self._is_beaten,
             step_seconds=self._timed,
@@ -270,21 +317,17 @@ class ScriptSteps:
             breakdown_seconds=self._parts,
             skipped_steps=self._num_skipped,
             losses=self._losses,
-            tokens_per_sample=self._spec.sequence_length,
+            tokens_per_step=self._tokens_per_step(),
             flops_per_step=None,
             ledger=self._ledger,
             progress=self._progress,
         )
 
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    """Those with a batch dimension, in order, out of lists and dictionaries."""
-    if isinstance(values, Tensor):
-        if values.dim():
-            yield values
-    elif isinstance(values, Mapping):
-        for value in values.values():
-            yield from _tensors(value)
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from _tensors(value)
+    def _tokens_per_step(self) -> int:
+        """As many as the baseline's, but where they differ from step to step: then those of the timed ones."""
+        spec = self._spec
+        known = [tokens for tokens in self._timed_tokens if tokens is not None]
+        assert spec.script is not None
+        if spec.script.steps_grow and known:
+            return round(statistics.fmean(known))
+        return spec.global_batch_size * spec.sequence_length

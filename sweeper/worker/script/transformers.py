@@ -31,9 +31,13 @@ def _patch_arguments(substitution: Substitution, output: Path, module: ModuleTyp
         with_deepspeed = self.deepspeed or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
         if with_deepspeed:
             substitution.shown.see("transformers", self.deepspeed)
-        if with_deepspeed and substitution.acts:
-            self.per_device_train_batch_size = spec.micro_size
-            self.gradient_accumulation_steps = spec.accumulation_steps
+        if with_deepspeed and (substitution.takes("batch") or substitution.takes("workload")):
+            self.per_device_train_batch_size, self.gradient_accumulation_steps = (
+                substitution.batch_for(
+                    self.per_device_train_batch_size, self.gradient_accumulation_steps
+                )
+            )
+        if with_deepspeed and substitution.takes("precision"):
             self.bf16, self.fp16 = spec.precision == "bf16", spec.precision == "fp16"
         if os.path.isdir(os.path.expanduser(self.output_dir or "")):
             output.mkdir(exist_ok=True)
