@@ -332,6 +332,11 @@ class ScriptSettings:
         "forward passes that DeepSpeed counts in a step, where the script accumulates beside it; null finds out",
         minimum=1,
     )
+    sums_gradients_at: str | None = knob(
+        "the ZeRO stages at which a loop of the script's own accumulates as it does now: stages 0 and 3, or 1 and 2;"
+        " null finds out",
+        choices=("0,3", "1,2"),
+    )
     steps_grow: bool | None = knob(
         "later steps take longer, as with a curriculum: every trial is timed over the same steps; null finds out"
     )

@@ -31,6 +31,8 @@ _OFFLOAD_OPTIONS = {
     ("nvme", "none"): "nvme_optimizer",
     ("nvme", "nvme"): "nvme",
 }
+# Of gradients that a script accumulates itself, unless it says which backward pass is the last.
+_KEEPS_THE_LAST = (1, 2)
 _THE_SCRIPTS = ("model", "workload", "optimizer", "parallel", "compile", "script")
 _TRAINED_IN = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 # What is timed over the same steps in every trial.
@@ -108,6 +110,9 @@ def _of_the_script(
         yield f"script.units_per_sample={seen / global_batch!r}"
     if accumulation_steps(facts) != facts["accumulation_steps"]:
         yield f"script.engine_accumulation={facts['accumulation_steps']}"
+        if not facts["sets_boundary"]:
+            stage = Resolved.from_json(facts["resolved"]).stage
+            yield f"script.sums_gradients_at='{'1,2' if stage in _KEEPS_THE_LAST else '0,3'}'"
     if facts["num_engines"] > 1:
         yield f"script.engine={facts['number']}"
     if grows(work):
@@ -221,6 +226,12 @@ def notes_on(facts: Mapping[str, Any], name: str) -> list[str]:
             f"{name} puts {steps} micro-batches together in a loop of its own, of which DeepSpeed counts"
             f" {facts['accumulation_steps']}: what it divides its loss by stays as it is"
         )
+        stage = Resolved.from_json(facts["resolved"]).stage
+        if stage in _KEEPS_THE_LAST and not facts["sets_boundary"]:
+            notes.append(
+                f"{name} does not call set_gradient_accumulation_boundary: at ZeRO stage {stage} DeepSpeed"
+                " keeps the gradients of the last micro-batch alone, in its own training too"
+            )
     notes += _on_samples(facts, name)
     if tokens(work) is None:
         notes.append(f"{name}'s inputs show no tokens: tokens/s stands for samples/s")

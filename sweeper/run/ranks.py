@@ -178,7 +178,9 @@ def _merged(results: Sequence[Mapping[str, Any]], spec: TrialSpec) -> Measuremen
         flops_per_step=results[0]["flops_per_step"],
         memory=tuple(result["memory"] for result in results),
         samples_per_step=spec.global_batch_size,
-        tokens_per_step=results[0]["tokens_per_step"],
+        tokens_per_step=results[0].get(
+            "tokens_per_step", spec.global_batch_size * spec.sequence_length
+        ),
         ranks=spec.ranks,
         peak_device_allocated_bytes=largest("peak_device_allocated_bytes"),
         peak_device_reserved_bytes=largest("peak_device_reserved_bytes"),

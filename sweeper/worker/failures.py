@@ -14,9 +14,9 @@ class UnsupportedHere(Exception):
 
 def failure(error: BaseException, *, phase: str, limited: bool) -> dict[str, Any]:
     """The result of a rank that ended with ``error``; ``limited``: under a limit on its memory."""
-    lines = (str(error).strip() or type(error).__name__).splitlines()
-    # DeepSpeed's configuration classes say how many are wrong, then which key, then why.
-    first_line = ": ".join(map(str.strip, lines[: 3 if _is_validation(error) else 1]))
+    first_line = (
+        _refused_keys(error) or (str(error).strip() or type(error).__name__).splitlines()[0]
+    )
     if isinstance(error, UnsupportedHere):
         return {"kind": "unsupported", "phase": phase, "reason": first_line}
     memory = ran_out_of_memory(error, limited=limited)
@@ -35,8 +35,20 @@ def failure(error: BaseException, *, phase: str, limited: bool) -> dict[str, Any
     }
 
 
-def _is_validation(error: BaseException) -> bool:
-    return type(error).__name__ == "ValidationError"
+def _refused_keys(error: BaseException) -> str:
+    """What DeepSpeed's configuration classes refuse, all of it: "" of another error."""
+    if type(error).__name__ != "ValidationError" or not hasattr(error, "errors"):
+        return ""
+    found = [
+        (".".join(map(str, e["loc"])) or str(getattr(error, "title", "")), e["msg"])
+        for e in error.errors()
+    ]
+    by_reason: dict[str, list[str]] = {}
+    for key, reason in found:
+        by_reason.setdefault(reason, []).append(key)
+    section = str(getattr(error, "title", "")).removeprefix("DeepSpeed").removesuffix("Config")
+    told = "; ".join(f"{', '.join(keys)}: {reason}" for reason, keys in by_reason.items())
+    return f"its section {section} is refused by DeepSpeed: {told}"
 
 
 def ran_out_of_memory(error: BaseException, *, limited: bool) -> str | None:

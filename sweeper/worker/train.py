@@ -9,11 +9,13 @@ import deepspeed
 from deepspeed import comm as dist
 from deepspeed.accelerator import get_accelerator
 
+from sweeper.core.engine_check import contradictions, expected_of, optimizer_family
 from sweeper.core.files import write_json
 from sweeper.core.folder import TrialFolder
 from sweeper.core.spec import TrialSpec
 from sweeper.worker.batches import Batches
 from sweeper.worker.building import Training, build
+from sweeper.worker.engine_facts import Recomputation, check_engine, refuse
 from sweeper.worker.feed import flops_per_sample, tokens_per_sample
 from sweeper.worker.ledger import Ledger
 from sweeper.worker.limits import count_file_pages_from_here
@@ -38,7 +40,10 @@ def train(spec: TrialSpec, folder: TrialFolder, progress: Progress) -> dict[str,
     ledger = Ledger(accelerator)
 
     progress.enter("build")
+    recomputation = Recomputation()
+    recomputation.watch()
     training = build(spec, lambda: progress.enter("initialize"))
+    check_engine(_label_of(spec), training.engine)
     if dist.get_rank() == 0:
         write_json(folder.ds_config, training.config)
     batches = Batches(
@@ -55,6 +60,7 @@ def train(spec: TrialSpec, folder: TrialFolder, progress: Progress) -> dict[str,
     try:
         progress.enter("warm-up")
         warmup = steps.warm_up(spec)
+        _check_recomputation(spec, recomputation)
         ledger.close("warm-up")
         progress.device_bytes = ledger.largest("device_peak_reserved_bytes")
         progress.enter("measure")
@@ -78,6 +84,19 @@ def train(spec: TrialSpec, folder: TrialFolder, progress: Progress) -> dict[str,
         ledger=ledger,
         progress=progress,
     )
+
+
+def _label_of(spec: TrialSpec) -> dict[str, Any]:
+    """What the engine has to be; its optimizer is one of ours."""
+    return {**expected_of(spec), "optimizer": optimizer_family(spec.ds_config["optimizer"]["type"])}
+
+
+def _check_recomputation(spec: TrialSpec, seen: Recomputation) -> None:
+    """Whether the steps did what the label says; a stage of a pipeline may have no block to do it in."""
+    label = "full" if spec.checkpoint_every_nth_block else "none"
+    if spec.pipeline_stages == 1 or label == "none":
+        seen_as = "full" if seen.count else "none"
+        refuse(contradictions({"checkpointing": label}, {"checkpointing": seen_as}))
 
 
 def _flops_per_step(training: Training, spec: TrialSpec) -> float | None:

@@ -50,6 +50,7 @@ FACTS = {
     "has_dropout": False,
     "has_batch_statistics": False,
     "has_losses": True,
+    "sets_boundary": True,
     "losses": [4.0, 3.9],
     "switched_off": [],
     "number": 1,
@@ -122,6 +123,15 @@ def test_a_loop_that_accumulates_beside_the_engine_is_part_of_the_batch():
         "batch.micro_size=2",
         "script.engine_accumulation=1",
     } <= set(found)
+
+
+@pytest.mark.parametrize(("stage", "stages"), [(0, "0,3"), (3, "0,3"), (1, "1,2"), (2, "1,2")])
+def test_a_loop_that_does_not_say_where_it_ends_stays_at_stages_that_sum_as_its_own(stage, stages):
+    config = {"zero_optimization": {"stage": stage}}
+    found = facts(config, **OWN_LOOP, sets_boundary=False)
+    assert f"script.sums_gradients_at='{stages}'" in overrides(found)
+    drops = [n for n in notes_on(found, "train.py") if "in its own training too" in n]
+    assert (stages == "1,2") == bool(drops)
 
 
 def test_two_backward_passes_of_one_batch_are_no_accumulation():

@@ -292,6 +292,19 @@ FORBIDDEN: tuple[Forbidden, ...] = (
         source="source: DeepSpeed asserts train_batch_size = micro-batch x accumulation x world",
     ),
     Forbidden(
+        id="own-accumulation-keeps-its-gradients",
+        applies=lambda s: (
+            s.script.sums_gradients_at is not None
+            and str(s.zero.stage) not in s.script.sums_gradients_at.split(",")
+        ),
+        reason=lambda s: (
+            "the script accumulates in a loop of its own without set_gradient_accumulation_boundary:"
+            " at ZeRO stages 1 and 2 DeepSpeed then keeps the gradients of the last micro-batch alone,"
+            f" and sums them at 0 and 3; its own training is at {s.script.sums_gradients_at}"
+        ),
+        source="run: four backward passes and one step of SGD, at each stage with and without it",
+    ),
+    Forbidden(
         id="sequence-fits-the-model",
         applies=lambda s: _missing_positions(s) > 0,
         reason=lambda s: (

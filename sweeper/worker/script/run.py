@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import runpy
+import signal
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -154,6 +155,9 @@ class _Run:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
+        with contextlib.suppress(ValueError):  # of a thread that is not the main one
+            # A data loader's workers are told of as failures of the training when they end.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 child.kill()
