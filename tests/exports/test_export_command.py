@@ -10,9 +10,8 @@ from sweeper.core.export_formats import FORMATS
 from sweeper.core.files import read_json, write_json, write_text
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed
-from sweeper.core.standing import standing
 from sweeper.errors import NothingMeasured, UsageError
-from sweeper.report.bundle import write_bundle
+from sweeper.report.build import build_report
 from sweeper.report.export import export
 from tests.support import ds_config_of, measured, run_sweeper, trial_of
 
@@ -64,7 +63,7 @@ def test_a_format_is_its_files_and_a_readme_that_names_them(tmp_path, name):
 
 def test_best_has_every_format_and_a_readme_that_says_how_it_was_measured(tmp_path):
     folder = study_of(tmp_path, **TRIAL)
-    write_bundle(folder, standing(folder.read_trials()))
+    build_report(folder)
     assert set().union(*FILES.values(), {"README.md"}) == names_in(folder.best)
     readme = folder.bundle.readme.read_text()
     for part in (
@@ -193,7 +192,7 @@ def script_study_of(path: Path, **seen) -> StudyFolder:
 
 def test_a_scripts_own_command_is_in_best_with_the_winners_arguments(tmp_path):
     folder = script_study_of(tmp_path)
-    write_bundle(folder, standing(folder.read_trials()))
+    build_report(folder)
     readme = folder.bundle.readme.read_text()
     typed = "study/best/launch.sh train.py --deepspeed study/best/ds_config.json --batch 2"
     assert f"```sh\ncd {tmp_path}\n{typed}\n```" in readme
@@ -202,7 +201,7 @@ def test_a_scripts_own_command_is_in_best_with_the_winners_arguments(tmp_path):
 
 def test_what_stands_in_a_scripts_code_is_to_be_changed_first(tmp_path):
     folder = script_study_of(tmp_path, config_file=None, config_in_code=True)
-    write_bundle(folder, standing(folder.read_trials()))
+    build_report(folder)
     readme = folder.bundle.readme.read_text()
     assert (
         "First:\n\n* in train.py, deepspeed.initialize(config='study/best/ds_config.json')"

@@ -125,6 +125,7 @@ def test_accelerate_takes_its_file_from_the_environment_unless_code_says_another
     file = "results/s/best/ds_config.accelerate.json"
     assert made.command == (
         f"ACCELERATE_USE_DEEPSPEED=true ACCELERATE_DEEPSPEED_CONFIG_FILE={file} "
+        "ACCELERATE_MIXED_PRECISION=no "
         "results/s/best/launch.sh train.py --batch 2"
     )
     made = start(tmp_path, "", framework="accelerate", **IN_CODE)
