@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def build_report(
         )
     )
     if len(failures.lines) > known:
-        _write_pages(folder, facts, failures)
+        _write_pages(folder, _as_it_is(folder, facts, best), failures)
     files = [f"report: {folder.report_html} (as text: {folder.report.name})"]
     if folder.best_ds_config.exists():
         files.append(f"config: {folder.best_ds_config}")
@@ -137,6 +138,15 @@ def _facts(
         bundle=frozenset(best.files),
         files={t.number: _there(folder.trial(t.number).path, _OF_A_TRIAL) for t in how.trials},
         others=tuple(name for name in known_files() if _is_or_will_be(folder, name, best)),
+    )
+
+
+def _as_it_is(folder: StudyFolder, facts: StudyFacts, best: Export) -> StudyFacts:
+    """Without what was to be there."""
+    return replace(
+        facts,
+        bundle=frozenset(path for path in best.files if path.exists()),
+        others=_there(folder.path, facts.others),
     )
 
 

@@ -48,6 +48,8 @@ class Failures:
         """Of a bug the traceback is kept."""
         if isinstance(error, SweeperError):
             return str(error)
+        if isinstance(error, OSError) and error.strerror:
+            return f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
         said = " ".join(str(error).split())
         why = f"{type(error).__name__}{': ' if said else ''}{said}"
         return f"{why} ({self._log} has more)" if self._keep(what, error) else why
