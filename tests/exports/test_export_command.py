@@ -13,6 +13,7 @@ from sweeper.core.outcome import Crashed
 from sweeper.errors import NothingMeasured, UsageError
 from sweeper.report.build import build_report
 from sweeper.report.export import export
+from tests.exports.made_up import study_of_script
 from tests.support import ds_config_of, measured, run_sweeper, trial_of
 
 FILES = {
@@ -260,3 +261,63 @@ def test_a_mistake_is_one_line(tmp_path, arguments, code, said, hint):
     assert said in line
     assert hint in line
     assert "" == finished.stdout
+
+
+SGD = {"type": "SGD", "params": {"lr": 0.1}}
+ALLOWED = {"zero_allow_untested_optimizer": True}
+
+
+def carried(tmp_path, config, own) -> tuple[str, str]:
+    """What best/README.md and the report say, of a script whose own configuration is ``own``."""
+    folder = study_of_script(tmp_path, config, facts={"config": own})
+    build_report(folder)
+    return folder.bundle.readme.read_text(), folder.report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("config", "own", "line"),
+    [
+        (
+            {"optimizer": SGD, **ALLOWED},
+            {"optimizer": SGD},
+            "Added to your script's configuration: `zero_allow_untested_optimizer: true`, because ZeRO "
+            "refuses SGD without it.",
+        ),
+        (
+            {**ALLOWED, "zero_force_ds_cpu_optimizer": False},
+            {},
+            "`zero_allow_untested_optimizer: true`, because ZeRO refuses the script's own optimizer "
+            "without it; `zero_force_ds_cpu_optimizer: false`, because with an offloaded optimizer",
+        ),
+        (
+            {"autotuning": {"enabled": True}, "csv_monitor": {"enabled": "true"}},
+            {},
+            "In the JSON as in your own: `csv_monitor`, `autotuning`, which the trials left out. With "
+            "`autotuning` enabled DeepSpeed ends a training after some steps",
+        ),
+        (
+            {"wall_clock_breakdown": True},
+            {},
+            "In the JSON as in your own: `wall_clock_breakdown`, which the trials left out.",
+        ),
+    ],
+)
+def test_what_was_added_to_a_scripts_configuration_and_what_it_does_besides_is_said(
+    tmp_path, config, own, line
+):
+    readme, report = carried(tmp_path, config, own)
+    assert line in readme
+    assert line in report
+
+
+@pytest.mark.parametrize(
+    ("config", "own"),
+    [
+        ({"optimizer": SGD, **ALLOWED}, {"optimizer": SGD, **ALLOWED}),
+        ({"csv_monitor": {"enabled": "false"}, "autotuning": None, "wandb": {}}, {}),
+    ],
+)
+def test_what_was_there_before_or_is_off_is_not_said(tmp_path, config, own):
+    for text in carried(tmp_path, config, own):
+        assert "Added to" not in text
+        assert "as in your own" not in text
