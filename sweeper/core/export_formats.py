@@ -12,6 +12,7 @@ from sweeper.core.framework_arguments import (
     recomputes_every_block,
     trainer_optimizer,
 )
+from sweeper.core.whole_config import section
 from sweeper.errors import UsageError
 
 
@@ -82,7 +83,11 @@ def refusal(form: Format, settings: Mapping[str, Any]) -> str | None:
 
 
 def left_out(
-    form: Format, config: Mapping[str, Any], settings: Mapping[str, Any]
+    form: Format,
+    config: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    keeps_optimizer: bool = False,
 ) -> tuple[str, ...]:
     """What of the winner stays behind, each with what to do about it where there is something."""
     if form.spreads:
@@ -103,8 +108,8 @@ def left_out(
             if form.name == "accelerate"
             else "the compiled model: `torch.compile` in `configure_model`"
         )
-    kind = config.get("optimizer", {}).get("type")
-    if kind and not (form.trainer and trainer_optimizer(config)):
+    kind = section(config, "optimizer").get("type")
+    if kind and not keeps_optimizer and not (form.trainer and trainer_optimizer(config)):
         own = "DeepSpeed's own " if form.trainer else ""
         parts.append(f"the optimizer, {own}{kind}: it is your script's")
     if form.starts:

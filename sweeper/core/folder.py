@@ -240,6 +240,11 @@ class StudyFolder:
         return self.path / "report.html"
 
     @property
+    def errors(self) -> Path:
+        """Tracebacks of what the report names as not made: a picture, an export."""
+        return self.path / "report_errors.log"
+
+    @property
     def figures(self) -> Path:
         """The report's pictures."""
         return self.path / "figures"

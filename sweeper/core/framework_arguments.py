@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sweeper.core.whole_config import section
 
-def trainer_arguments(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+
+def trainer_arguments(
+    config: Mapping[str, Any], settings: Mapping[str, Any], *, keeps_optimizer: bool = False
+) -> dict[str, Any]:
     """Fields of ``transformers.TrainingArguments`` that stand for the ``auto`` of its variant.
 
-    ``config`` is the native configuration, ``settings`` the document of ``core.exported``.
+    ``config`` is whole (``core.whole_config``), ``settings`` the document of ``core.exported``; of
+    ``keeps_optimizer`` as for the variant.
     """
     arguments: dict[str, Any] = {
         "per_device_train_batch_size": config["train_micro_batch_size_per_gpu"],
@@ -20,7 +25,7 @@ def trainer_arguments(config: Mapping[str, Any], settings: Mapping[str, Any]) ->
     }
     if settings["hardware"]["accelerator"] == "cpu":
         arguments["use_cpu"] = True  # bf16 is refused without
-    if optimizer := trainer_optimizer(config):
+    if (optimizer := trainer_optimizer(config)) and not keeps_optimizer:
         arguments["optim"] = optimizer
     # What is off is said too: the lines stand in the place of the user's own.
     if recomputes_every_block(settings):
@@ -38,17 +43,17 @@ def trainer_optimizer(config: Mapping[str, Any]) -> str | None:
 
     Under offload it makes DeepSpeed's CPU Adam of either.
     """
-    optimizer = config.get("optimizer", {})
-    if optimizer.get("type") not in ("Adam", "AdamW"):
+    parameters = section(config, "optimizer", "params")
+    if section(config, "optimizer").get("type") not in ("Adam", "AdamW"):
         return None
-    if optimizer.get("params", {}).get("torch_adam"):
-        return "adamw_torch_fused" if optimizer["params"].get("fused") else "adamw_torch"
+    if parameters.get("torch_adam"):
+        return "adamw_torch_fused" if parameters.get("fused") else "adamw_torch"
     return "adamw_torch" if offloads_optimizer(config) else None
 
 
 def offloads_optimizer(config: Mapping[str, Any]) -> bool:
     """Whether the states are updated on the host."""
-    offload = config.get("zero_optimization", {}).get("offload_optimizer", {})
+    offload = section(config, "zero_optimization", "offload_optimizer")
     return bool(offload.get("device", "none") != "none")
 
 
@@ -59,20 +64,28 @@ def recomputes_every_block(settings: Mapping[str, Any]) -> bool:
 
 
 def axolotl_lines(
-    config: Mapping[str, Any], settings: Mapping[str, Any], *, ds_config: str
+    config: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    ds_config: str,
+    keeps_optimizer: bool = False,
 ) -> dict[str, Any]:
     """Lines of Axolotl's YAML; ``ds_config`` is the path of the Trainer's variant."""
-    arguments = trainer_arguments(config, settings)
+    arguments = trainer_arguments(config, settings, keeps_optimizer=keeps_optimizer)
     arguments.pop("use_cpu", None)
     renamed = {"per_device_train_batch_size": "micro_batch_size", "optim": "optimizer"}
     return {"deepspeed": ds_config} | {renamed.get(n, n): v for n, v in arguments.items()}
 
 
 def llamafactory_lines(
-    config: Mapping[str, Any], settings: Mapping[str, Any], *, ds_config: str
+    config: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    ds_config: str,
+    keeps_optimizer: bool = False,
 ) -> dict[str, Any]:
     """Lines of LLaMA-Factory's YAML, as ``axolotl_lines``; it recomputes unless it is told not to."""
-    arguments = trainer_arguments(config, settings)
+    arguments = trainer_arguments(config, settings, keeps_optimizer=keeps_optimizer)
     arguments.pop("gradient_checkpointing_kwargs", None)
     recomputes = arguments.pop("gradient_checkpointing", None)
     if recomputes:
@@ -93,7 +106,7 @@ def accelerate_config(
         "num_processes": settings["hardware"]["ranks"],
         "deepspeed_config": {
             "deepspeed_config_file": ds_config,
-            "zero3_init_flag": config.get("zero_optimization", {}).get("stage") == 3,
+            "zero3_init_flag": section(config, "zero_optimization").get("stage") == 3,
         },
     }
 
@@ -114,5 +127,5 @@ def lightning_arguments(config: Mapping[str, Any], settings: Mapping[str, Any]) 
     }
 
 
-def _enabled(config: Mapping[str, Any], section: str) -> bool:
-    return bool(config.get(section, {}).get("enabled", False))
+def _enabled(config: Mapping[str, Any], name: str) -> bool:
+    return bool(section(config, name).get("enabled", False))

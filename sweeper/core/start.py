@@ -12,6 +12,8 @@ from typing import Any
 from sweeper.core.files import read_json
 from sweeper.core.folder import BundleFolder, StudyFolder
 from sweeper.core.script import words
+from sweeper.core.script_config import knobs_of
+from sweeper.core.whole_config import batch_sizes, section
 
 # What a script is called that we do not know.
 YOUR_SCRIPT = "your_script.py"
@@ -34,26 +36,27 @@ _RANK = "\0"
 class Start:
     """``command`` is typed in ``folder``, anywhere where that is None; ``changes`` come before it.
 
-    ``form`` is the format whose configuration the script reads.
+    ``form`` is the format whose configuration the script reads, ``needs`` the files that it takes.
     """
 
     folder: str | None
     command: str
     changes: tuple[str, ...] = ()
     form: str = "native"
+    needs: tuple[Path, ...] = ()
 
 
 def script_facts(folder: StudyFolder) -> Mapping[str, Any]:
     """What the probe saw of the study's script; nothing where it has none."""
-    found: Mapping[str, Any] = (read_json(folder.script) or {}).get("facts", {})
-    return found
+    return section(read_json(folder.script), "facts")
 
 
 def start_of(settings: Mapping[str, Any], seen: Mapping[str, Any], bundle: BundleFolder) -> Start:
     """``settings`` are the winner's under their dotted names, ``seen`` what the probe saw of a script."""
     if settings.get("script.path"):
         return _Script(settings, seen, bundle).start()
-    return Start(folder=None, command=f"{shlex.quote(_runnable(bundle.launch))} {YOUR_SCRIPT}")
+    command = f"{shlex.quote(_runnable(bundle.launch))} {YOUR_SCRIPT}"
+    return Start(folder=None, command=command, needs=(bundle.launch,))
 
 
 class _Script:
@@ -70,6 +73,9 @@ class _Script:
             "lightning": ("lightning", bundle.lightning_ds_config),
         }.get(str(self._framework), ("native", bundle.ds_config))
         self._form, self._config = form, self._from_there(file)
+        self._needs = [bundle.launch, file]
+        if form == "hf":
+            self._needs.append(bundle.trainer_arguments)
         self._arguments = str(settings.get("script.args") or "")
         # Of a study of before it was looked at we know nothing: it is told what to change.
         self._in_code = bool(seen.get("config_in_code", True))
@@ -89,6 +95,7 @@ class _Script:
             command=" ".join([*self._environment(), launch, typed]),
             changes=tuple(self._changes()),
             form=self._form,
+            needs=tuple(self._needs),
         )
 
     def _words(self) -> list[str]:
@@ -115,7 +122,10 @@ class _Script:
         if self._in_code or self._seen.get("config_file"):
             return []
         variables = _LIGHTNINGS if self._framework == "lightning" else _ACCELERATES
-        return [variable.format(shlex.quote(self._config)) for variable in variables]
+        given = [variable.format(shlex.quote(self._config)) for variable in variables]
+        if self._framework == "accelerate":  # whatever the shell has of another configuration
+            given.append(f"ACCELERATE_MIXED_PRECISION={self._mixed_precision}")
+        return given
 
     def _changes(self) -> list[str]:
         name, changes = Path(self._path).name, []
@@ -131,6 +141,9 @@ class _Script:
         if self._framework == "lightning":
             steps = self._accumulation_steps
             changes.append(f"in {name}, Trainer(accumulate_grad_batches={steps})")
+        if self._framework == "accelerate" and self._is_in_another_precision():
+            mode = self._mixed_precision
+            changes.append(f"in {name}, Accelerator(mixed_precision={mode!r}), or none of its own")
         recomputes = bool(self._settings.get("checkpointing.every_nth_block"))
         if self._framework != "transformers" and self._seen.get("recomputes") is (not recomputes):
             call = f"model.gradient_checkpointing_{'enable' if recomputes else 'disable'}()"
@@ -143,8 +156,19 @@ class _Script:
 
     @property
     def _accumulation_steps(self) -> int:
-        of_a_rank = self._settings["workload.global_batch_size"] // self._settings["hardware.ranks"]
-        return int(of_a_rank // self._micro_size) or 1
+        sizes = batch_sizes(self._settings, data_parallel=self._seen.get("data_parallel"))
+        return sizes["gradient_accumulation_steps"]
+
+    @property
+    def _mixed_precision(self) -> str:
+        """By Accelerate's name: what it has none for is off there, and said in the file."""
+        mode = self._settings.get("precision.mode")
+        return str(mode) if mode in ("bf16", "fp16") else "no"
+
+    def _is_in_another_precision(self) -> bool:
+        """Than the script was by itself: an ``Accelerator`` may have it in its code."""
+        own = section(self._seen, "config")
+        return bool(own) and knobs_of(own).precision != self._settings.get("precision.mode")
 
     def _from_there(self, path: Path) -> str:
         """As it is typed in the script's folder."""

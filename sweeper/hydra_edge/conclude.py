@@ -68,14 +68,20 @@ def conclude(
     Raises Interrupted, NothingMeasured, or SweeperError where one trial after the other crashed.
     """
     from sweeper.report.build import build_report
+    from sweeper.report.failures import Failures
 
     finals = read_contest(folder.finalists)
     how = standing(result.trials, objective, finals and finals[1])
     if result.trials:
         with terminal.busy("writing the report"):
-            if how.winner is not None:
-                planner.look_ahead(how.winner, folder)
-            found = build_report(folder, stop_reason=result.stop_reason)
+            failures = Failures(folder).begin()
+            if (winner := how.winner) is not None:
+                failures.attempt(
+                    "what the winner needs at the longest sequence",
+                    lambda: planner.look_ahead(winner, folder),
+                    None,
+                )
+            found = build_report(folder, stop_reason=result.stop_reason, failures=failures)
         terminal.conclude(found)
         terminal.conclude(_what_next(how, folder, result, space))
     if result.interrupted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from sweeper.core.rounds import peak_bytes
 from sweeper.core.standing import Standing
 from sweeper.errors import UsageError
 from sweeper.report.alternatives import forbidden
-from sweeper.report.bundle import write_bundle
+from sweeper.report.bundle import Export, bundle_of, write_bundle
 from sweeper.report.explained import explained
+from sweeper.report.failures import Failures
 from sweeper.report.figures import draw_figures
 from sweeper.report.html import to_html
 from sweeper.report.knobs import Knobs, knobs_of
@@ -41,10 +43,13 @@ _OF_A_TRIAL = (
 )
 
 
-def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
+def build_report(
+    folder: StudyFolder, *, stop_reason: str | None = None, failures: Failures | None = None
+) -> str:
     """Writes it all into the study's folder; returns the verdict and where the files are.
 
-    Raises UsageError where no trial has ended yet.
+    What cannot be made (a picture, an export) is a line in the report and in what is returned, and costs
+    nothing else; ``failures`` are those of what came before. Raises UsageError where no trial has ended yet.
     """
     study, how = study_document(folder), how_it_stands(folder)
     if (played := read_contest(folder.finalists)) is not None:
@@ -52,30 +57,58 @@ def build_report(folder: StudyFolder, *, stop_reason: str | None = None) -> str:
     trials = how.trials
     if not trials:
         raise UsageError(f"{folder.path}: no trial of this study has ended; nothing to report")
+    failures = failures or Failures(folder).begin()
     table = trials_table({folder.name: trials})
     write_text(folder.trials_csv, table.to_csv(index=False))
-    not_written = [write_parquet(table, folder.trials_parquet)]
-    write_bundle(folder, how)
+    parquet = folder.trials_parquet
+    notes = [failures.attempt(parquet.name, lambda: write_parquet(table, parquet), None)]
+    best = bundle_of(folder, how, failures)
     ended = stop_reason or _stored_reason(folder) or FROM_OUTSIDE
-    page = report_page(_facts(folder, study, how, ended))
-    write_text(folder.report, to_markdown(page, folder.path))
-    write_text(folder.report_html, to_html(page))
+    facts = _facts(folder, study, how, ended, best, failures)
+    _write_pages(folder, facts, failures)
     if stop_reason is not None:
         write_text(folder.stop_reason, stop_reason + "\n")
-    not_written.append(write_notes(folder, study, how))
+    known = len(failures.lines)
+    write_bundle(folder, best, failures)
+    notes.append(
+        failures.attempt(
+            "notes for optuna-dashboard", lambda: write_notes(folder, study, how), None
+        )
+    )
+    if len(failures.lines) > known:
+        _write_pages(folder, _as_it_is(folder, facts, best), failures)
     files = [f"report: {folder.report_html} (as text: {folder.report.name})"]
-    if how.winner is not None:
+    if folder.best_ds_config.exists():
         files.append(f"config: {folder.best_ds_config}")
-    return "\n".join([verdict(how), *files, *filter(None, not_written)])
+    return "\n".join([verdict(how), *files, *filter(None, notes), *failures.lines])
+
+
+def _write_pages(folder: StudyFolder, facts: StudyFacts, failures: Failures) -> None:
+    """With all that could not be made so far."""
+    page = report_page(facts, failures)
+    write_text(folder.report, to_markdown(page, folder.path))
+    html = failures.attempt(folder.report_html.name, lambda: to_html(page), None)
+    if html is None:
+        folder.report_html.unlink(missing_ok=True)
+        write_text(folder.report, to_markdown(report_page(facts, failures), folder.path))
+    else:
+        write_text(folder.report_html, html)
 
 
 def _facts(
-    folder: StudyFolder, study: Mapping[str, Any], how: Standing, stop_reason: str
+    folder: StudyFolder,
+    study: Mapping[str, Any],
+    how: Standing,
+    stop_reason: str,
+    best: Export,
+    failures: Failures,
 ) -> StudyFacts:
-    """Of a folder that has its bundle; draws the figures."""
+    """Draws the figures."""
     predictions = folder.read_predictions()
     knobs = knobs_of(how.trials, study.get("space", {}))
-    shares = explained(how.trials, knobs)
+    shares: Mapping[str, float] = failures.attempt(
+        "what explains the throughputs", lambda: explained(how.trials, knobs), {}
+    )
     return StudyFacts(
         title=str(study.get("study_name", folder.path.name)),
         place=str(folder.path),
@@ -83,24 +116,50 @@ def _facts(
         stop_reason=stop_reason,
         knobs=knobs,
         study=study,
-        robust=_robustness(folder, how, study, knobs),
+        robust=failures.attempt(
+            "how robust the winner is", lambda: _robustness(folder, how, study, knobs), None
+        ),
         ruled_out=read_json(folder.ruled_out),
         script=read_json(folder.script),
         explained=shares,
-        figures=draw_figures(how, folder.figures, explained_by=shares, predictions=predictions),
-        ds_config=_text(folder.best_ds_config) if how.winner is not None else "",
+        figures=failures.attempt(
+            "the pictures",
+            lambda: draw_figures(
+                how,
+                folder.figures,
+                explained_by=shares,
+                predictions=predictions,
+                attempt=failures.attempt,
+            ),
+            (),
+        ),
+        ds_config=best.files.get(folder.best_ds_config, ""),
+        carried=best.carried,
+        bundle=frozenset(best.files),
         files={t.number: _there(folder.trial(t.number).path, _OF_A_TRIAL) for t in how.trials},
-        others=_there(folder.path, known_files()),
+        others=tuple(name for name in known_files() if _is_or_will_be(folder, name, best)),
     )
+
+
+def _as_it_is(folder: StudyFolder, facts: StudyFacts, best: Export) -> StudyFacts:
+    """Without what was to be there."""
+    return replace(
+        facts,
+        bundle=frozenset(path for path in best.files if path.exists()),
+        others=_there(folder.path, facts.others),
+    )
+
+
+def _is_or_will_be(folder: StudyFolder, name: str, best: Export) -> bool:
+    """The winner's files are written after the report."""
+    if folder.path / name == folder.best:
+        return bool(best.files)
+    return (folder.path / name).exists()
 
 
 def _there(folder: Path, names: Sequence[str]) -> tuple[str, ...]:
     """Of these files those that are there."""
     return tuple(name for name in names if (folder / name).exists())
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _robustness(

@@ -7,6 +7,7 @@ from typing import Any
 
 from sweeper.core.exported import EXPORTED
 from sweeper.core.trial import Trial
+from sweeper.core.whole_config import is_on, section
 
 
 def not_in_the_json(trial: Trial, *, place: str = "best") -> str:
@@ -53,7 +54,7 @@ _OF_THE_TRAINING = {
 
 def not_found(config: Mapping[str, Any], trials: Sequence[Trial]) -> str:
     """What of ``config`` the study was given and held; "" where there is nothing of the kind."""
-    own = config.get("optimizer", {}).get("params", {})
+    own = section(config, "optimizer", "params")
     there = [
         f"`{key}`"
         for key, setting in _OF_THE_TRAINING.items()
@@ -72,3 +73,46 @@ def not_found(config: Mapping[str, Any], trials: Sequence[Trial]) -> str:
         f"In the JSON {named} {'are no findings' if most else 'is no finding'} of the study: {whose}, the "
         "same in every trial. Train with your own."
     )
+
+
+# What a study adds to a script's configuration where a candidate needs it.
+_ADDED = {
+    "zero_allow_untested_optimizer": "ZeRO refuses {optimizer} without it",
+    "zero_force_ds_cpu_optimizer": "with an offloaded optimizer DeepSpeed takes no other than its own CPU "
+    "Adam without it",
+}
+# What trials leave out and a script goes on doing.
+_SWITCHED_OFF = (
+    "tensorboard",
+    "wandb",
+    "csv_monitor",
+    "comet",
+    "flops_profiler",
+    "autotuning",
+    "comms_logger",
+)
+_FLAGS = ("wall_clock_breakdown", "memory_breakdown", "dump_state")
+
+
+def added(config: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """What a script's winner has beside ``own``, so that DeepSpeed takes it; "" where it has nothing of it."""
+    kind = section(config, "optimizer").get("type")
+    optimizer = str(kind) if kind else "the script's own optimizer"
+    parts = [
+        f"`{name}: {str(config[name]).lower()}`, because {why.format(optimizer=optimizer)}"
+        for name, why in _ADDED.items()
+        if name in config and name not in own
+    ]
+    return f"Added to your script's configuration: {'; '.join(parts)}." if parts else ""
+
+
+def left_on(config: Mapping[str, Any]) -> str:
+    """What a script's configuration does beside the training, and did not in the trials."""
+    names = [n for n in _SWITCHED_OFF if is_on(section(config, n).get("enabled"))]
+    names += [n for n in _FLAGS if is_on(config.get(n))]
+    if not names:
+        return ""
+    said = f"In the JSON as in your own: {', '.join(f'`{name}`' for name in names)}, which the trials left out."
+    if "autotuning" in names:
+        said += " With `autotuning` enabled DeepSpeed ends a training after some steps: take it out to train."
+    return said

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from sweeper.core.export_formats import ALL, formats_named, refusal
 from sweeper.core.folder import StudyFolder
-from sweeper.errors import NothingMeasured, UsageError
-from sweeper.report.bundle import export_files, winner_of, write_files
+from sweeper.errors import NothingMeasured, SweeperError, UsageError
+from sweeper.report.bundle import made_export, winner_of, write_files
+from sweeper.report.failures import Failures
 from sweeper.run.study_record import how_it_stands
 
 _TYPE = "type python -m sweeper export results/<study> --format hf"
@@ -18,7 +19,8 @@ def export(typed: str, *, name: str, to: str | None, force: bool) -> str:
     """Writes the format ``name``, or ``all``; returns what was written, or left out, line by line.
 
     ``to`` is where, the study's own folder ``export`` if None; ``force`` replaces what is there.
-    Raises UsageError, or NothingMeasured of a study without a winner, before anything is written.
+    Raises UsageError, NothingMeasured of a study without a winner, or SweeperError where what was asked for
+    cannot be made, before anything is written.
     """
     formats = formats_named(name)
     folder = StudyFolder(Path(typed))
@@ -37,7 +39,11 @@ def export(typed: str, *, name: str, to: str | None, force: bool) -> str:
     if to is not None and not to.strip():
         raise UsageError(f"export {typed} --to '': names no folder; type --to <a folder>")
     target = Path(to) if to is not None else folder.export(name)
-    files = export_files(folder, how, winner, target, formats)
+    failures = Failures(folder)
+    made = made_export(folder, how, winner, target, formats, failures)
+    files = made.files
+    if name in made.left or len(made.left) == len(formats):
+        raise SweeperError(f"export {typed} --format {name}: {'; '.join(failures.lines)}")
     if not _is_folder_to_be(target):
         raise UsageError(f"export {typed}: {target} is no folder; type --to <a folder>")
     if not force and target.exists() and any(target.iterdir()):
@@ -47,8 +53,11 @@ def export(typed: str, *, name: str, to: str | None, force: bool) -> str:
             f"of what is there it replaces {there}"
         )
     write_files(files)
+    not_made = [line for line in failures.lines if not line.startswith("export ")]
     return "\n".join(
-        [str(path) for path in files] + [f"not {form}: {why}" for form, why in refused.items()]
+        [str(path) for path in files]
+        + [f"not {form}: {why}" for form, why in made.left.items()]
+        + not_made
     )
 
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sweeper.core.ds_config_variants import NVME_PATH
-from sweeper.core.export_formats import Format, left_out
+from sweeper.core.export_formats import FORMATS, Format, left_out
 from sweeper.core.folder import BundleFolder
 from sweeper.core.framework_arguments import lightning_arguments, trainer_arguments
 from sweeper.core.start import start_of
 from sweeper.core.trial import Trial
+from sweeper.core.whole_config import whole_config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Winner:
     """What every format is made of: ``config`` is the native configuration, ``settings`` what it lacks.
 
-    ``command`` measured it, "" where that is not known; ``seen`` is what the probe saw of its script.
+    ``command`` measured it, "" where that is not known; ``seen`` is what the probe saw of its script, ``own``
+    the configuration that the study began from.
     """
 
     trial: Trial
@@ -27,42 +30,66 @@ class Winner:
     settings: Mapping[str, Any]
     command: str
     seen: Mapping[str, Any] = field(default_factory=dict)
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """The configuration for frameworks.
+
+        Of those that were added for a script the key that has Accelerate leave an offloaded optimizer as it
+        is stays behind: in the trial it had put in DeepSpeed's.
+        """
+        ours = {"zero_force_ds_cpu_optimizer"} - {*self.own} if self.is_of_a_script else ()
+        config = {name: value for name, value in self.config.items() if name not in ours}
+        seen = self.seen.get("data_parallel")
+        return whole_config(config, self.trial.settings, data_parallel=seen)
+
+    @property
+    def is_of_a_script(self) -> bool:
+        return bool(self.trial.settings.get("script.path"))
+
+    def keeps_optimizer(self, form: Format) -> bool:
+        """Whether ``form`` is of the framework of a script that leaves optimizer and schedule to its file."""
+        framework = "transformers" if form.trainer else form.name
+        return self.is_of_a_script and self.seen.get("framework") == framework
 
 
 def export_readme(
     winner: Winner,
-    bundle: BundleFolder,
-    formats: Sequence[Format],
-    refused: Mapping[str, str],
+    sections: Mapping[str, str],
+    left: Mapping[str, str],
     *,
     title: str,
     verdict: str,
-    missing: str,
-    given: str,
+    carried: Sequence[str],
+    start: str,
 ) -> str:
-    """``refused`` says of a format why not; ``missing`` what a bare ds_config.json cannot carry.
+    """``sections`` are by format; ``left`` says of a format why it is not among them.
 
-    ``given`` is what it carries that the study did not find.
+    ``carried`` is what a ds_config.json carries that the study did not find, ``start`` how a script is started.
     """
-    parts = [f"# {title}: the configuration to use", _measured(winner, verdict)]
-    if given:
-        parts.append(given)
-    parts += _your_script(winner, bundle, [form.name for form in formats])
-    for form in formats:
-        section = _SECTIONS[form.name](winner, bundle)
-        if form.name == "native":
-            section += ["", missing or "It carries everything that the winner trains with."]
-        parts.append("\n".join([f"## {form.title} (`--format {form.name}`)", "", *section]))
-        if left := left_out(form, winner.config, winner.settings):
-            parts.append("Not carried:\n\n" + "\n".join(f"* {part}" for part in left))
-    if refused:
-        lines = [f"* `{name}`: {why}." for name, why in refused.items()]
+    parts = [f"# {title}: the configuration to use", _measured(winner, verdict), *carried]
+    parts += [part for part in (start, *sections.values()) if part]
+    if left:
+        lines = [f"* `{name}`: {why}." for name, why in left.items()]
         parts.append("\n".join(["## Not exported", "", *lines]))
     return "\n\n".join(parts) + "\n"
 
 
+def format_section(form: Format, winner: Winner, bundle: BundleFolder, *, missing: str) -> str:
+    """What its files hold, the line to add, what stays behind; ``missing`` is what a bare JSON cannot carry."""
+    section = _SECTIONS[form.name](winner, bundle)
+    if form.name == "native":
+        section += ["", missing or "It carries everything that the winner trains with."]
+    text = "\n".join([f"## {form.title} (`--format {form.name}`)", "", *section])
+    keeps = winner.keeps_optimizer(form)
+    if left := left_out(form, winner.whole, winner.settings, keeps_optimizer=keeps):
+        text += "\n\nNot carried:\n\n" + "\n".join(f"* {part}" for part in left)
+    return text
+
+
 def _measured(winner: Winner, verdict: str) -> str:
-    hardware, config = winner.settings["hardware"], winner.config
+    hardware, config = winner.settings["hardware"], winner.whole
     environment = winner.trial.environment.items()
     seen = ", ".join(f"{name} {value}" for name, value in environment if value is not None)
     lines = [
@@ -83,16 +110,15 @@ def _measured(winner: Winner, verdict: str) -> str:
     )
 
 
-def _your_script(winner: Winner, bundle: BundleFolder, formats: Sequence[str]) -> Iterator[str]:
-    """The line that trains a user's script with the winner, where the files that it names are there."""
+def script_section(winner: Winner, bundle: BundleFolder, files: Container[Path]) -> str:
+    """The line that trains a user's script with the winner, where the ``files`` that it names are there."""
     start = start_of(winner.trial.settings, winner.seen, bundle)
-    launched = {"native", "deepspeed", "hf"} & {*formats}
-    if start.folder is None or start.form not in formats or not launched:
-        return
+    if start.folder is None or any(file not in files for file in start.needs):
+        return ""
     lines = ["## Your script", ""]
     if start.changes:
         lines += ["First:", "", *(f"* {change}" for change in start.changes), "", "Then:", ""]
-    yield "\n".join([*lines, "```sh", f"cd {shlex.quote(start.folder)}", start.command, "```"])
+    return "\n".join([*lines, "```sh", f"cd {shlex.quote(start.folder)}", start.command, "```"])
 
 
 def _counted(number: int, what: str) -> str:
@@ -100,7 +126,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def _native(winner: Winner, bundle: BundleFolder) -> list[str]:
-    if winner.trial.settings.get("script.path"):
+    if winner.is_of_a_script:
         return _with_its_script(winner, bundle)
     hardware, parallel = winner.settings["hardware"], winner.settings["parallel"]
     shared = parallel["tensor"] * parallel["sequence"]
@@ -146,8 +172,8 @@ def _with_its_script(winner: Winner, bundle: BundleFolder) -> list[str]:
         f"`{bundle.ds_config.name}` is what DeepSpeed had, whatever put it together. A script that calls "
         "`deepspeed.initialize` takes it in the place of its own, be that a file or a dictionary in its "
         f"code, and is started with `./{bundle.launch.name}`. What it sets itself must agree: "
-        f"micro-batch size {winner.config['train_micro_batch_size_per_gpu']}, gradient accumulation "
-        f"{winner.config['gradient_accumulation_steps']}, precision {given['precision.mode']}, "
+        f"micro-batch size {winner.whole['train_micro_batch_size_per_gpu']}, gradient accumulation "
+        f"{winner.whole['gradient_accumulation_steps']}, precision {given['precision.mode']}, "
         f"activation checkpointing {checkpointing}.",
     ]
 
@@ -176,7 +202,9 @@ def _slurm(_: Winner, bundle: BundleFolder) -> list[str]:
 
 
 def _trainer(winner: Winner, bundle: BundleFolder) -> list[str]:
-    arguments = trainer_arguments(winner.config, winner.settings)
+    arguments = trainer_arguments(
+        winner.whole, winner.settings, keeps_optimizer=winner.keeps_optimizer(FORMATS["hf"])
+    )
     named = "".join(f"    {name}={value!r},\n" for name, value in arguments.items())
     return [
         f"`{bundle.trainer_ds_config.name}` has `auto` where a `TrainingArguments` says the same, "
@@ -197,7 +225,7 @@ def _trainer(winner: Winner, bundle: BundleFolder) -> list[str]:
 
 
 def _accelerate(winner: Winner, bundle: BundleFolder) -> list[str]:
-    micro = winner.config["train_micro_batch_size_per_gpu"]
+    micro = winner.whole["train_micro_batch_size_per_gpu"]
     return [
         f"`accelerate launch --config_file {bundle.accelerate.name} your_script.py ...`; it names "
         f"`{bundle.accelerate_ds_config.name}` by its path, so export again for another place "
@@ -213,9 +241,9 @@ def _accelerate(winner: Winner, bundle: BundleFolder) -> list[str]:
 
 
 def _lightning(winner: Winner, bundle: BundleFolder) -> list[str]:
-    arguments = lightning_arguments(winner.config, winner.settings)
+    arguments = lightning_arguments(winner.whole, winner.settings)
     named = "".join(f"    {name}={value!r},\n" for name, value in arguments.items())
-    micro = winner.config["train_micro_batch_size_per_gpu"]
+    micro = winner.whole["train_micro_batch_size_per_gpu"]
     return [
         f"`{bundle.lightning_ds_config.name}` has no accumulation steps and no clipping: Lightning "
         "takes those from its Trainer. Its strategy runs on CUDA alone.",

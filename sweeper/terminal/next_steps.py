@@ -60,6 +60,10 @@ def next_steps(
 
 def _somebody_won(winner: Trial, folder: StudyFolder) -> Iterator[Step]:
     start = start_of(winner.settings, script_facts(folder), folder.bundle)
+    if not all(file.exists() for file in start.needs):
+        yield "why", str(folder.report)  # it says what of the winner could not be written
+        yield "later", typed("verify", str(folder.path))
+        return
     if start.folder not in (None, str(Path.cwd())):
         yield "in", start.folder
     for change in start.changes:

@@ -10,10 +10,10 @@ from sweeper.core.export_formats import FORMATS
 from sweeper.core.files import read_json, write_json, write_text
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed
-from sweeper.core.standing import standing
 from sweeper.errors import NothingMeasured, UsageError
-from sweeper.report.bundle import write_bundle
+from sweeper.report.build import build_report
 from sweeper.report.export import export
+from tests.exports.made_up import study_of_script
 from tests.support import ds_config_of, measured, run_sweeper, trial_of
 
 FILES = {
@@ -64,7 +64,7 @@ def test_a_format_is_its_files_and_a_readme_that_names_them(tmp_path, name):
 
 def test_best_has_every_format_and_a_readme_that_says_how_it_was_measured(tmp_path):
     folder = study_of(tmp_path, **TRIAL)
-    write_bundle(folder, standing(folder.read_trials()))
+    build_report(folder)
     assert set().union(*FILES.values(), {"README.md"}) == names_in(folder.best)
     readme = folder.bundle.readme.read_text()
     for part in (
@@ -193,7 +193,7 @@ def script_study_of(path: Path, **seen) -> StudyFolder:
 
 def test_a_scripts_own_command_is_in_best_with_the_winners_arguments(tmp_path):
     folder = script_study_of(tmp_path)
-    write_bundle(folder, standing(folder.read_trials()))
+    build_report(folder)
     readme = folder.bundle.readme.read_text()
     typed = "study/best/launch.sh train.py --deepspeed study/best/ds_config.json --batch 2"
     assert f"```sh\ncd {tmp_path}\n{typed}\n```" in readme
@@ -202,7 +202,7 @@ def test_a_scripts_own_command_is_in_best_with_the_winners_arguments(tmp_path):
 
 def test_what_stands_in_a_scripts_code_is_to_be_changed_first(tmp_path):
     folder = script_study_of(tmp_path, config_file=None, config_in_code=True)
-    write_bundle(folder, standing(folder.read_trials()))
+    build_report(folder)
     readme = folder.bundle.readme.read_text()
     assert (
         "First:\n\n* in train.py, deepspeed.initialize(config='study/best/ds_config.json')"
@@ -261,3 +261,63 @@ def test_a_mistake_is_one_line(tmp_path, arguments, code, said, hint):
     assert said in line
     assert hint in line
     assert "" == finished.stdout
+
+
+SGD = {"type": "SGD", "params": {"lr": 0.1}}
+ALLOWED = {"zero_allow_untested_optimizer": True}
+
+
+def carried(tmp_path, config, own) -> tuple[str, str]:
+    """What best/README.md and the report say, of a script whose own configuration is ``own``."""
+    folder = study_of_script(tmp_path, config, facts={"config": own})
+    build_report(folder)
+    return folder.bundle.readme.read_text(), folder.report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("config", "own", "line"),
+    [
+        (
+            {"optimizer": SGD, **ALLOWED},
+            {"optimizer": SGD},
+            "Added to your script's configuration: `zero_allow_untested_optimizer: true`, because ZeRO "
+            "refuses SGD without it.",
+        ),
+        (
+            {**ALLOWED, "zero_force_ds_cpu_optimizer": False},
+            {},
+            "`zero_allow_untested_optimizer: true`, because ZeRO refuses the script's own optimizer "
+            "without it; `zero_force_ds_cpu_optimizer: false`, because with an offloaded optimizer",
+        ),
+        (
+            {"autotuning": {"enabled": True}, "csv_monitor": {"enabled": "true"}},
+            {},
+            "In the JSON as in your own: `csv_monitor`, `autotuning`, which the trials left out. With "
+            "`autotuning` enabled DeepSpeed ends a training after some steps",
+        ),
+        (
+            {"wall_clock_breakdown": True},
+            {},
+            "In the JSON as in your own: `wall_clock_breakdown`, which the trials left out.",
+        ),
+    ],
+)
+def test_what_was_added_to_a_scripts_configuration_and_what_it_does_besides_is_said(
+    tmp_path, config, own, line
+):
+    readme, report = carried(tmp_path, config, own)
+    assert line in readme
+    assert line in report
+
+
+@pytest.mark.parametrize(
+    ("config", "own"),
+    [
+        ({"optimizer": SGD, **ALLOWED}, {"optimizer": SGD, **ALLOWED}),
+        ({"csv_monitor": {"enabled": "false"}, "autotuning": None, "wandb": {}}, {}),
+    ],
+)
+def test_what_was_there_before_or_is_off_is_not_said(tmp_path, config, own):
+    for text in carried(tmp_path, config, own):
+        assert "Added to" not in text
+        assert "as in your own" not in text

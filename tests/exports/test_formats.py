@@ -109,10 +109,18 @@ def test_a_count_that_was_typed_as_a_decimal_is_an_integer_and_a_ratio_is_not():
     assert '"ratio": 1.0' in text
 
 
+def test_what_a_script_does_beside_the_training_is_kept():
+    own = {
+        "csv_monitor": {"enabled": True, "output_path": "logs"},
+        "autotuning": {"enabled": True},
+        "wall_clock_breakdown": True,
+    }
+    assert own == publishable(own, temporary="/tmp")
+
+
 def test_what_belongs_to_the_measuring_stays_behind():
     raw = {
         "_sweeper": 1,
-        "autotuning": {"enabled": True},
         "zero_optimization": {
             "stage": 3,
             "offload_optimizer": {"device": "nvme", "nvme_path": "/scratch/a/b"},

@@ -17,7 +17,8 @@ from sweeper.core.outcome import Measured, reason_of
 from sweeper.core.plan import plan
 from sweeper.core.standing import standing
 from sweeper.core.trial import Trial
-from sweeper.report.bundle import write_bundle
+from sweeper.report.bundle import bundle_of, write_bundle
+from sweeper.report.failures import Failures
 from sweeper.run.launch import free_port
 from sweeper.run.ops import ensure_ops
 from sweeper.run.runners import runner
@@ -81,6 +82,12 @@ torch.distributed.destroy_process_group()
     ],
     ids=["tensor-recomputed", "sequence", "pipeline-recomputed"],
 )
+def write_best(folder, trial):
+    failures = Failures(folder)
+    write_bundle(folder, bundle_of(folder, standing([trial]), failures), failures)
+    assert [] == failures.lines
+
+
 def test_two_lines_and_the_launch_script_train_as_the_trial_did(
     tmp_path, family, arguments, changes
 ):
@@ -88,7 +95,7 @@ def test_two_lines_and_the_launch_script_train_as_the_trial_did(
     folder = StudyFolder(tmp_path / "a study")
     model = {"_target_": f"sweeper.models.{family}.build", **arguments}
     trial = measured_trial(folder, model=model, **TWO_RANKS, **changes)
-    write_bundle(folder, standing([trial]))
+    write_best(folder, trial)
 
     losses = trial.outcome.measurement.losses
     spec = plan(nano(model=model, **TWO_RANKS, **changes), MACHINE).ready
@@ -143,7 +150,7 @@ def test_a_pipeline_of_a_model_that_has_no_parts_is_one_line(tmp_path):
     folder = StudyFolder(tmp_path)
     trial = trial_of(0, measured(), **{"parallel.pipeline": 2, "hardware.ranks": 2})
     write_json(folder.trial(0).ds_config, ds_config_of(trial))
-    write_bundle(folder, standing([trial]))
+    write_best(folder, trial)
     with pytest.raises(UnsupportedHere, match=r"PipelineModule\(layers=..., num_stages=2\)"):
         prepare(folder.best, torch.nn.Linear(1, 1))
 

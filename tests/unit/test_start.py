@@ -125,6 +125,7 @@ def test_accelerate_takes_its_file_from_the_environment_unless_code_says_another
     file = "results/s/best/ds_config.accelerate.json"
     assert made.command == (
         f"ACCELERATE_USE_DEEPSPEED=true ACCELERATE_DEEPSPEED_CONFIG_FILE={file} "
+        "ACCELERATE_MIXED_PRECISION=no "
         "results/s/best/launch.sh train.py --batch 2"
     )
     made = start(tmp_path, "", framework="accelerate", **IN_CODE)
@@ -154,3 +155,32 @@ def test_recomputing_is_switched_in_the_script_where_the_winner_differs(tmp_path
     )
     calls = [f"in train.py, model.gradient_checkpointing_{call}()"] if call else []
     assert calls == list(made.changes)
+
+
+@pytest.mark.parametrize(
+    ("own", "mode", "said"),
+    [
+        ({"bf16": {"enabled": True}}, "fp32", "'no'"),
+        ({"bf16": {"enabled": True}}, "fp16", "'fp16'"),
+        ({}, "bf16", "'bf16'"),
+        ({}, "autocast_bf16", "'no'"),
+        ({"bf16": {"enabled": True}}, "bf16", None),
+        ({}, "fp32", None),
+    ],
+)
+def test_an_accelerator_that_may_have_a_precision_of_its_own_is_told_the_winners(
+    tmp_path, own, mode, said
+):
+    config = {"zero_optimization": {"stage": 1}, **own}
+    changes = {"precision.mode": mode}
+    made = start(tmp_path, "--deepspeed ds.json", changes, framework="accelerate", config=config)
+    line = f"in train.py, Accelerator(mixed_precision={said}), or none of its own"
+    assert ([line] if said else []) == [*made.changes]
+    assert () == start(tmp_path, "--deepspeed ds.json", changes, config=config).changes
+
+
+def test_a_start_names_the_files_that_it_takes(tmp_path):
+    made = start(tmp_path, "--deepspeed ds.json", framework="transformers")
+    assert ["launch.sh", "ds_config.hf.json", "hf_args.txt"] == [p.name for p in made.needs]
+    made = start(tmp_path, "--deepspeed ds.json")
+    assert ["launch.sh", "ds_config.json"] == [path.name for path in made.needs]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from sweeper.core.files import write_json
+from sweeper.core.files import write_json, write_text
 from sweeper.core.finalists import Contest
 from sweeper.core.folder import StudyFolder
 from sweeper.core.memory.calibration import MemoryEstimate
@@ -342,6 +342,7 @@ def steps(
 ):
     trials = [trial_of(number, outcome) for number, outcome in enumerate(outcomes)]
     folder = StudyFolder(tmp_path / "a study")
+    write_text(folder.bundle.launch, "")
     return next_steps(
         standing(trials),
         folder,
@@ -359,6 +360,22 @@ def test_a_winner_is_used_and_verified_later(tmp_path):
     assert f"python -m sweeper verify '{tmp_path}/a study'" in text
 
 
+def test_a_winner_whose_files_could_not_be_written_is_not_said_to_be_started_by_them(tmp_path):
+    folder = StudyFolder(tmp_path / "study")
+    trials = [trial_of(0, measured(1.0)), trial_of(1, measured(2.0))]
+    text = next_steps(
+        standing(trials),
+        folder,
+        arguments=(),
+        interrupted=False,
+        stop_reason="the time is up (timeout=60 s)",
+        nothing_left=False,
+        width=None,
+    )
+    assert "launch.sh" not in text
+    assert str(folder.report) in text
+
+
 def test_the_winner_of_a_script_is_used_by_its_whole_command_in_its_own_folder(tmp_path):
     theirs = {
         "script.path": f"{tmp_path}/train.py",
@@ -370,6 +387,8 @@ def test_the_winner_of_a_script_is_used_by_its_whole_command_in_its_own_folder(t
     folder = StudyFolder(tmp_path / "study")
     seen = {"framework": None, "config_file": "ds.json", "config_in_code": False}
     write_json(folder.script, {"facts": seen})
+    write_text(folder.bundle.launch, "")
+    write_text(folder.bundle.ds_config, "{}")
     text = next_steps(
         standing(trials),
         folder,

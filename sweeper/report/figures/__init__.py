@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import matplotlib
 
@@ -23,6 +25,7 @@ from sweeper.report.figures import (
 )
 from sweeper.report.figures.frame import STYLE, Facts, save
 
+Attempt: TypeAlias = Callable[[str, Callable[[], Figure | None], None], Figure | None]
 _PICTURES = (
     throughput_memory,
     finalists,
@@ -41,22 +44,33 @@ def draw_figures(
     *,
     explained_by: Mapping[str, float],
     predictions: Mapping[int, Prediction],
+    attempt: Attempt = lambda _, draw, __: draw(),
 ) -> tuple[Figure, ...]:
     """Writes each picture that there is something to draw for into ``folder``; the most telling first.
 
-    ``explained_by``: option -> its share in how throughputs differ; ``predictions`` by trial number. What an earlier report drew and
-    this one does not is taken away.
+    ``explained_by``: option -> its share in how throughputs differ; ``predictions`` by trial number. Each is
+    drawn by an ``attempt`` of its own, under its name. What an earlier report drew and this one does not is
+    taken away.
     """
     make_folder(folder)
     facts = Facts(how=how, explained=explained_by, predictions=predictions)
     with matplotlib.rc_context(STYLE):
-        drawn = tuple(
-            save(picture, folder)
+        found = [
+            attempt(
+                f"the picture {module.__name__.rpartition('.')[2]}",
+                functools.partial(_drawn, module, facts, folder),
+                None,
+            )
             for module in _PICTURES
-            if (picture := module.picture(facts)) is not None
-        )
+        ]
+    drawn = tuple(figure for figure in found if figure is not None)
     kept = {path for figure in drawn for path in (figure.png, figure.svg)}
     for path in (*folder.glob("*.png"), *folder.glob("*.svg")):
         if path not in kept:
             path.unlink()
     return drawn
+
+
+def _drawn(module: Any, facts: Facts, folder: Path) -> Figure | None:
+    picture = module.picture(facts)
+    return None if picture is None else save(picture, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Measured, kind_of
 from sweeper.core.start import start_of
 from sweeper.core.trial import Trial
-from sweeper.report.carried import not_found, not_in_the_json
+from sweeper.report.carried import not_in_the_json
 from sweeper.report.knobs import shown_value
 from sweeper.report.page.blocks import (
     Block,
@@ -82,7 +81,7 @@ def _with(facts: StudyFacts, best: Trial) -> Iterator[Block]:
     yield from _start(facts, best)
     if missing := not_in_the_json(best):
         yield Paragraph(text=marked(missing))
-    else:
+    elif facts.bundle is None or facts.ds_config:
         yield Paragraph(
             text=say("`best/ds_config.json` carries all of it: any DeepSpeed script can read it.")
         )
@@ -90,8 +89,8 @@ def _with(facts: StudyFacts, best: Trial) -> Iterator[Block]:
         yield Copyable(
             label="best/ds_config.json", text=facts.ds_config, language="json", folded=True
         )
-        if given := not_found(json.loads(facts.ds_config), facts.trials):
-            yield Paragraph(text=marked(given))
+    for said in facts.carried:
+        yield Paragraph(text=marked(said))
     yield from _later(facts, best)
 
 
@@ -131,6 +130,9 @@ def _settings(facts: StudyFacts, best: Trial) -> Table:
 def _start(facts: StudyFacts, best: Trial) -> Iterator[Block]:
     bundle = StudyFolder(Path(facts.place)).bundle
     start = start_of(best.settings, (facts.script or {}).get("facts", {}), bundle)
+    if facts.bundle is not None and not facts.bundle.issuperset(start.needs):
+        yield Paragraph(text=say("It was measured on {}.", ranks(best)))
+        return
     where = say(", in {}", Code(start.folder)) if start.folder else ""
     yield Paragraph(text=say("It was measured on {}. To train with it{}:", ranks(best), where))
     if start.changes:

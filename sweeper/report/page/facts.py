@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from sweeper.core.equivalence import LossDifference, loss_differences, ranking
@@ -31,8 +32,9 @@ class StudyFacts:
     """``study`` is what study.yaml holds, ``ruled_out`` ruled_out.json, ``script`` script.json.
 
     ``place`` is the study's folder as a person types it; ``ds_config`` the text of the winner's;
-    ``explained``: option -> its share in how throughputs differ; ``files`` which of a trial's files
-    there are, by its number, ``others`` those of the study.
+    ``carried`` sentences on what it holds beside what was found; ``bundle`` the winner's files that there
+    are, None where that is not known; ``explained``: option -> its share in how throughputs differ;
+    ``files`` which of a trial's files there are, by its number, ``others`` those of the study.
     """
 
     title: str
@@ -47,6 +49,8 @@ class StudyFacts:
     explained: Mapping[str, float] = field(default_factory=dict)
     figures: Sequence[Figure] = ()
     ds_config: str = ""
+    carried: Sequence[str] = ()
+    bundle: frozenset[Path] | None = None
     files: Mapping[int, Sequence[str]] = field(default_factory=dict)
     others: Sequence[str] = ()
 
