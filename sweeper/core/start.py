@@ -12,7 +12,6 @@ from typing import Any
 from sweeper.core.files import read_json
 from sweeper.core.folder import BundleFolder, StudyFolder
 from sweeper.core.script import words
-from sweeper.core.script_config import knobs_of
 from sweeper.core.whole_config import batch_sizes, section
 
 # What a script is called that we do not know.
@@ -167,8 +166,8 @@ class _Script:
 
     def _is_in_another_precision(self) -> bool:
         """Than the script was by itself: an ``Accelerator`` may have it in its code."""
-        own = section(self._seen, "config")
-        return bool(own) and knobs_of(own).precision != self._settings.get("precision.mode")
+        own = section(self._seen, "resolved")
+        return bool(own) and own["precision"] != self._settings.get("precision.mode")
 
     def _from_there(self, path: Path) -> str:
         """As it is typed in the script's folder."""

@@ -55,7 +55,7 @@ def whole_config(
     absent, never null; switches are true or false.
     """
     whole = {name: copy.deepcopy(value) for name, value in config.items() if value is not None}
-    whole |= batch_sizes(settings, data_parallel=data_parallel)
+    whole |= _of_the_engine(batch_sizes(settings, data_parallel=data_parallel), settings)
     for name in ("gradient_clipping", "optimizer", "scheduler"):
         wanted = int | float if name == "gradient_clipping" else Mapping
         if not isinstance(whole.get(name), wanted):
@@ -64,6 +64,19 @@ def whole_config(
             whole[name] = {**whole[name], "params": {}}
     whole["zero_optimization"] = _zero(config, settings)
     return _with_precision(whole, str(settings.get("precision.mode")))
+
+
+def _of_the_engine(batch: dict[str, int], settings: Mapping[str, Any]) -> dict[str, int]:
+    """Where a script puts micro-batches together beside DeepSpeed, its configuration counts the engine's alone."""
+    engines = settings.get("script.engine_accumulation")
+    if engines is None:
+        return batch
+    accumulation = batch["gradient_accumulation_steps"]
+    return {
+        **batch,
+        "train_batch_size": batch["train_batch_size"] // accumulation * engines,
+        "gradient_accumulation_steps": engines,
+    }
 
 
 def _zero(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

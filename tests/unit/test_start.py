@@ -160,23 +160,24 @@ def test_recomputing_is_switched_in_the_script_where_the_winner_differs(tmp_path
 @pytest.mark.parametrize(
     ("own", "mode", "said"),
     [
-        ({"bf16": {"enabled": True}}, "fp32", "'no'"),
-        ({"bf16": {"enabled": True}}, "fp16", "'fp16'"),
-        ({}, "bf16", "'bf16'"),
-        ({}, "autocast_bf16", "'no'"),
-        ({"bf16": {"enabled": True}}, "bf16", None),
-        ({}, "fp32", None),
+        ("bf16", "fp32", "'no'"),
+        ("bf16", "fp16", "'fp16'"),
+        ("fp32", "bf16", "'bf16'"),
+        ("fp32", "autocast_bf16", "'no'"),
+        ("bf16", "bf16", None),
+        ("fp32", "fp32", None),
     ],
 )
 def test_an_accelerator_that_may_have_a_precision_of_its_own_is_told_the_winners(
     tmp_path, own, mode, said
 ):
-    config = {"zero_optimization": {"stage": 1}, **own}
-    changes = {"precision.mode": mode}
-    made = start(tmp_path, "--deepspeed ds.json", changes, framework="accelerate", config=config)
+    changes, resolved = {"precision.mode": mode}, {"precision": own}
+    made = start(
+        tmp_path, "--deepspeed ds.json", changes, framework="accelerate", resolved=resolved
+    )
     line = f"in train.py, Accelerator(mixed_precision={said}), or none of its own"
     assert ([line] if said else []) == [*made.changes]
-    assert () == start(tmp_path, "--deepspeed ds.json", changes, config=config).changes
+    assert () == start(tmp_path, "--deepspeed ds.json", changes, resolved=resolved).changes
 
 
 def test_a_start_names_the_files_that_it_takes(tmp_path):
