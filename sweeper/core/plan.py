@@ -145,6 +145,7 @@ def _script(script: ScriptSettings) -> ScriptSpec | None:
         return None
     return ScriptSpec(
         path=script.path,
+        module=script.module,
         arguments=script.args or "",
         folder=script.folder or ".",
         ds_config=script.ds_config,

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from sweeper.errors import UsageError
 
@@ -18,6 +19,8 @@ _BRACED = re.compile(r"\{\{([A-Za-z_][\w-]*)\}\}|\{([A-Za-z_][\w-]*)\}")
 class ScriptSpec:
     """``arguments`` is one line, as it is typed in a shell; it may hold placeholders.
 
+    ``module`` is the name by which the file at ``path`` is run, as ``python -m`` does, if by any.
+
     ``ds_config`` is the file that ``{ds_config}`` starts from. ``as_it_is``: nothing of the script's own
     configuration is substituted.
     """
@@ -27,6 +30,20 @@ class ScriptSpec:
     folder: str
     ds_config: str | None = None
     as_it_is: bool = False
+    module: str | None = None
+
+
+def called(path: str, module: str | None) -> str:
+    """What a script is called in a sentence."""
+    if module:
+        return module
+    name = Path(path).name
+    return f"{Path(path).absolute().parent.name}/{name}" if name == "__main__.py" else name
+
+
+def typed_as(path: str, module: str | None) -> str:
+    """How it is named to the command."""
+    return f"'+script=-m {module}'" if module else f"+script={path}"
 
 
 def check_arguments(arguments: str) -> None:

@@ -12,7 +12,8 @@ from sweeper.core.files import read_json, write_json
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed, Measured, Outcome, Unsupported, kind_of, reason_of
 from sweeper.core.plan import plan, specification
-from sweeper.core.script import placeholders
+from sweeper.core.script import called, placeholders
+from sweeper.core.script_source import as_a_module, check_source
 from sweeper.core.settings import Settings
 from sweeper.core.space import SearchSpace
 from sweeper.core.spec import TrialSpec
@@ -31,6 +32,7 @@ from sweeper.run.probe import Probed, probe
 from sweeper.terminal import Terminal
 
 SCRIPT_SCHEMA = 1
+_RELATIVE = "attempted relative import with no known parent package"
 _MICRO_SIZE, _PRECISION = "batch.micro_size", "precision"
 _GLOBAL_BATCH = "workload.global_batch_size"
 
@@ -59,6 +61,7 @@ def fitted_to_script(
     digest = hashlib.sha256(Path(str(settings.script.path)).read_bytes()).hexdigest()
     found = read_json(folder.script)
     if found is None:
+        _check_source(settings)
         found = _Probes(typed, compose, folder, terminal).look()
         write_json(folder.script, {"schema_version": SCRIPT_SCHEMA, "sha256": digest, **found})
     elif found["sha256"] != digest:
@@ -89,6 +92,17 @@ def _check(settings: Settings, typed: Typed) -> None:
             )
 
 
+def _check_source(settings: Settings) -> None:
+    """Raises UsageError for a path that was typed as ``script.path`` and is no Python."""
+    script = settings.script
+    check_source(
+        Path(str(script.path)),
+        typed=f"script.path={script.path}",
+        folder=Path(script.folder or "."),
+        is_module=script.module is not None,
+    )
+
+
 class _Probes:
     def __init__(
         self,
@@ -100,7 +114,8 @@ class _Probes:
         self._typed, self._compose = typed, compose
         self._folder, self._terminal = folder, terminal
         self._settings = compose(typed.fixed)
-        self._name = Path(str(self._settings.script.path)).name
+        script = self._settings.script
+        self._name = called(str(script.path), script.module)
 
     def look(self) -> dict[str, Any]:
         """What the script's own run says, and which of the space's knobs it leaves to us."""
@@ -139,6 +154,9 @@ class _Probes:
         log = self._folder.probe(where).stderr
         if isinstance(probed.outcome, Unsupported):
             raise UsageError(f"+script={self._name}: {probed.outcome.reason}")
+        if reason_of(probed.outcome).endswith(_RELATIVE) and spec.script and not spec.script.module:
+            path, folder = Path(spec.script.path), Path(spec.script.folder)
+            raise UsageError(f"+script={self._name}: {as_a_module(path, folder)}")
         if not isinstance(probed.outcome, Measured):
             raise NothingMeasured(
                 f"{self._name} fails by itself, {kind_of(probed.outcome)}: "
