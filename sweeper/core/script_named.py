@@ -36,7 +36,7 @@ def _named(given: str, typed: str, folder: Path) -> NamedScript:
     path = (folder / Path(given).expanduser()).absolute()
     if path.is_file():
         return NamedScript(path=path)
-    if path.is_dir():
+    if path.is_dir() and not (is_module_name(given) and (path / "__init__.py").is_file()):
         return NamedScript(path=_main_of(path, typed))
     if not given.endswith(".py") and is_module_name(given):
         return _module(given, typed, folder, or_file=True)

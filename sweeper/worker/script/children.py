@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -20,6 +21,8 @@ from sweeper.worker.script.when_imported import when_imported
 
 # Which rank it was that started a process: as long as that has no engine of its own.
 VARIABLE = "SWEEPER_SCRIPT_RANK"
+# Workers that are started by two ranks may look for each other at one place.
+PATIENCE_SECONDS = 30.0
 _AT_ITS_START = Path(__file__).with_name("in_children")
 _DEEPSPEED, _TORCH = "deepspeed", "torch.distributed.distributed_c10d"
 
@@ -65,14 +68,19 @@ def _patch_meeting(module: ModuleType, *, is_rank: bool) -> None:
 
     @functools.wraps(original)
     def init_process_group(*positional: Any, **named: Any) -> Any:
+        if (is_rank and os.getpid() == process) or VARIABLE not in os.environ:
+            return original(*positional, **named)
+        waits = f"there init_process_group still waits after {PATIENCE_SECONDS:g} s"
+        watch = threading.Timer(PATIENCE_SECONDS, _tell, [waits])
+        watch.daemon = True
+        watch.start()
         try:
             return original(*positional, **named)
         except Exception as error:
-            is_child = not (is_rank and os.getpid() == process)
-            if is_child and VARIABLE in os.environ:
-                said = str(error).strip().splitlines()[0] if str(error).strip() else ""
-                _tell(f"there init_process_group fails ({type(error).__name__}: {said})")
-            raise
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            _tell(f"there init_process_group fails: {said}")
+        finally:
+            watch.cancel()
 
     module.init_process_group = init_process_group
     if (package := sys.modules.get("torch.distributed")) is not None and is_rank:

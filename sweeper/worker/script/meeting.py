@@ -52,10 +52,10 @@ def contradiction(
     """Why a rank is not the one that was started; "" where it is."""
     for variable, argument in _TOLD.items():
         before, value = started[variable], now.get(variable)
-        where = f"sets {variable}"
+        where = f"sets {variable} to"
         given = arguments.get(argument)
         if given is not None and int(given) >= 0:
-            value, where = str(given), f"calls init_process_group with {argument}"
+            value, where = str(given), f"calls init_process_group with {argument} ="
         if before is None or value is None or value == before:
             continue
         ranks = started["WORLD_SIZE"]
@@ -63,7 +63,7 @@ def contradiction(
         if variable == "WORLD_SIZE" and value not in ("", "1"):
             alone = f", or type hardware.ranks={value}"
         return (
-            f"{where} to {value}, where this process was started with {variable}={before} (one of "
+            f"{where} {value}, where this process was started with {variable}={before} (one of "
             f"hardware.ranks={ranks}): its ranks would not train together; leave {variable} as the "
             f"launcher sets it (os.environ.setdefault){alone}"
         )
