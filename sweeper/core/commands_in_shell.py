@@ -17,6 +17,7 @@ _LAUNCHER_MODULES = (
 _MODULE_OPTIONS = ("-m", "--module")
 # Where a line is more than one command.
 _BETWEEN = {"&&", "||", ";", "|", "&", "(", ")", "{", "}", "then", "do", "done", "fi", "exec"}
+_ITS_OWN = ("$@", "$*", "${@}")  # what the shell script was given itself
 _CUT = re.compile(r"^\d*[<>]")
 
 
@@ -89,4 +90,5 @@ def _starts(word: str) -> bool:
 
 def _command(program: str, rest: Sequence[str], launched: bool) -> PythonCommand:
     cut = next((i for i, word in enumerate(rest) if _CUT.match(word)), len(rest))
-    return PythonCommand(program=program, arguments=tuple(rest[:cut]), launched=launched)
+    arguments = tuple(word for word in rest[:cut] if word not in _ITS_OWN)
+    return PythonCommand(program=program, arguments=arguments, launched=launched)

@@ -162,6 +162,7 @@ def test_what_is_no_python_is_told_in_one_line(name, content, line, folder):
         ("python prepare.py && torchrun --nproc_per_node=2 train.py --a", "train.py", "--a"),
         ("torchrun train.py --a\npython report.py", "train.py", "--a"),
         ("deepspeed train.py --lr ${LR} --name 'a b'", "train.py", "--lr ${LR} --name 'a b'"),
+        ('torchrun train.py --a "$@"', "train.py", "--a"),
         ("deepspeed --module pkg.train --a", "-m pkg.train", "--a"),
         ("/opt/venv/bin/python3.11 train.py # note", "train.py", ""),
     ],

@@ -32,7 +32,7 @@ def watch_children(folder: TrialFolder, rank: int, *, name: str, path: str) -> N
     os.environ[VARIABLE] = json.dumps(
         {
             **{"pid": os.getpid(), "rank": rank, "folder": str(folder.path.resolve())},
-            **{"name": name, "path": path},
+            **{"name": name, "path": path, "started": _started(os.getpid())},
         }
     )
     os.environ["PYTHONPATH"] = os.pathsep.join([str(_AT_ITS_START), os.environ["PYTHONPATH"]])
@@ -101,9 +101,17 @@ def _tell(what: str) -> NoReturn:
         )
     result = {"kind": "unsupported", "phase": "script", "reason": reason}
     write_result(TrialFolder(Path(rank["folder"])), rank["rank"], result)
-    if rank["pid"] != os.getpid():
+    if rank["pid"] != os.getpid() and rank["started"] == _started(rank["pid"]):
         os.kill(rank["pid"], signal.SIGTERM)
     os._exit(EXIT_NOT_MEASURED)
+
+
+def _started(pid: int) -> str | None:
+    """When, in ticks; None where there is no such process. A number may be another process's by now."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
 
 
 def _worker(path: str) -> str | None:
