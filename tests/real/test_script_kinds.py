@@ -12,6 +12,11 @@ from tests.real.scripts import tune
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
+
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 ONE = "hydra.sweeper.n_trials=1"
 TWO = ("zero=choice(stage0,stage1)", "hydra.sweeper.n_trials=2")
 TRAIN = """
@@ -75,7 +80,7 @@ PACKAGE = {
 }
 
 
-@pytest.mark.parametrize("script", ["-m mypkg.train", "mypkg"])
+@pytest.mark.parametrize("script", ["-m mypkg.train", slow("mypkg")])
 def test_a_module_runs_as_python_runs_it(script, tmp_path):
     source = (
         f"{RELATIVE}import models\nassert models.OURS is False\n"
@@ -126,7 +131,8 @@ hydra:
 
 
 @pytest.mark.parametrize(
-    ("version", "more"), [("'1.1'", "hydra.run.dir=theirs"), ("None", "-m hydra.sweep.dir=theirs")]
+    ("version", "more"),
+    [slow("'1.1'", "hydra.run.dir=theirs"), ("None", "-m hydra.sweep.dir=theirs")],
 )
 def test_a_hydra_app_runs_and_leaves_nothing_in_its_folder(version, more, tmp_path):
     folder = files(tmp_path, train=f"VERSION = {version}\n{HYDRA}")
@@ -197,10 +203,9 @@ FORKED = textwrap.dedent("""
     ("start", "more"),
     [
         (SPAWNED, ()),
-        (SPAWNED, ("hardware.ranks=2",)),
-        pytest.param(
-            SPAWNED, ("hardware.ranks=2", "launch=torchrun"), marks=pytest.mark.slow
-        ),  # they wait for each other for half a minute
+        slow(SPAWNED, ("hardware.ranks=2",)),
+        # They wait for each other for half a minute.
+        slow(SPAWNED, ("hardware.ranks=2", "launch=torchrun")),
         (FORKED, ()),
     ],
     ids=["spawned", "spawned by two", "spawned under torchrun", "forked"],
@@ -214,7 +219,7 @@ def test_workers_that_a_script_starts_itself_are_told_and_ended(start, more, tmp
     assert_nothing_runs(tmp_path)
 
 
-@pytest.mark.parametrize("launcher", ["deepspeed", "torch.distributed.run"])
+@pytest.mark.parametrize("launcher", ["deepspeed", slow("torch.distributed.run")])
 def test_a_launcher_in_a_script_is_told_with_the_script_to_give(launcher, tmp_path):
     options = {
         "deepspeed": ["-m", "deepspeed.launcher.runner", "--num_gpus=1", "--no_local_rank"],
@@ -228,7 +233,7 @@ def test_a_launcher_in_a_script_is_told_with_the_script_to_give(launcher, tmp_pa
     assert_nothing_runs(tmp_path)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", [slow("fork"), "spawn", slow("forkserver")])
 def test_workers_of_a_data_loader_work_and_are_gone_afterwards(method, tmp_path):
     loader = f"num_workers=2, persistent_workers=True, multiprocessing_context={method!r}"
     source = TRAIN + PLAIN.replace("Linear(8, 1)", f"Linear(8, 1), {loader}")
