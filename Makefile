@@ -49,7 +49,7 @@ test-real: $(READY)  ## all real trials, those that take minutes too
 	$(BIN)/python -m pytest tests/real tests/browser/test_real_study.py
 
 test-frameworks: $(READY)  ## exports, scripts and architectures through each framework
-	$(BIN)/python -m pytest tests/exports tests/real/test_hf.py tests/real/test_scripts.py tests/real/test_factory.py
+	$(BIN)/python -m pytest tests/exports tests/real/test_hf.py tests/real/test_scripts.py tests/real/test_script_kinds.py tests/real/test_factory.py
 
 test-differential: $(READY)  ## our rules against DeepSpeed itself, and every parallel layout
 	$(BIN)/python -m pytest tests/differential tests/real/test_parallel.py

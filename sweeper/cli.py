@@ -250,22 +250,29 @@ def _resumed(arguments: Sequence[str]) -> list[str]:
 
 
 def with_script(arguments: Sequence[str]) -> list[str]:
-    """``+script=train.py`` as the model that it stands for; it runs where it was typed.
+    """``+script=train.py``, or ``'+script=-m pkg.train'``, as the model that it stands for; it runs where it
+    was typed.
 
-    Raises UsageError where there is no such file.
+    Raises UsageError for what is no Python that can be run.
     """
+    from sweeper.core.script_named import MODULE_OPTIONS, named_script
+
     typed = next((a for a in arguments if a.lstrip("+").startswith("script=")), None)
     if typed is None:
         return list(arguments)
     given = typed.partition("=")[2].strip("'\"")
-    path = Path(given).expanduser().absolute()
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "there is no such file"
-        raise UsageError(f"{typed}: {what}; type +script=train.py with a training script's path")
     place = arguments.index(typed)  # Hydra takes overrides on one side of its options alone
-    values = {"script.path": path, "script.folder": Path.cwd()}
+    behind = list(arguments[place + 1 :])
+    if given in MODULE_OPTIONS and behind and "=" not in behind[0]:
+        given = f"{given} {behind.pop(0)}"  # without quotes it came as two words
+    named = named_script(given, typed=f"+script={given}", folder=Path.cwd())
+    values = {
+        "script.path": named.path,
+        "script.folder": Path.cwd(),
+        **({"script.module": named.module} if named.module else {}),
+    }
     ours = ["+model=script", *(f"{n}={_quoted(str(v))}" for n, v in values.items())]
-    return [*arguments[:place], *ours, *arguments[place + 1 :]]
+    return [*arguments[:place], *ours, *behind]
 
 
 def _quoted(text: str) -> str:

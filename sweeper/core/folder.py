@@ -46,7 +46,7 @@ class TrialFolder:
 
     @property
     def script_output(self) -> Path:
-        """What stands for the output folder of a Trainer's script."""
+        """What stands for the output folder of a Trainer's script, or of one that is a Hydra app."""
         return self.path / "script_output"
 
     @property

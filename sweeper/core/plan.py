@@ -186,6 +186,7 @@ def _script(script: ScriptSettings, ignored: tuple[str, ...]) -> ScriptSpec | No
         return None
     return ScriptSpec(
         path=script.path,
+        module=script.module,
         arguments=script.args or "",
         folder=script.folder or ".",
         ds_config=script.ds_config,

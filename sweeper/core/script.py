@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sweeper.errors import UsageError
@@ -19,6 +20,8 @@ _BRACED = re.compile(r"\{\{([A-Za-z_][\w-]*)\}\}|\{([A-Za-z_][\w-]*)\}")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptSpec:
     """``arguments`` is one line, as it is typed in a shell; it may hold placeholders.
+
+    ``module`` is the name by which the file at ``path`` is run, as ``python -m`` does, if by any.
 
     ``ds_config`` is the file that ``{ds_config}`` starts from. ``as_it_is``: of the script's own configuration only
     what was ``typed`` (settings, or groups of them) is substituted. ``ignored`` are settings at which DeepSpeed
@@ -39,6 +42,7 @@ class ScriptSpec:
     steps_grow: bool = False
     probe_seconds: float = PROBE_SECONDS
     reseed: bool = False
+    module: str | None = None
 
 
 def script_from_json(document: Mapping[str, Any]) -> ScriptSpec:
@@ -47,6 +51,19 @@ def script_from_json(document: Mapping[str, Any]) -> ScriptSpec:
         n: tuple(v) if isinstance(v, list) else v for n, v in document.items()
     }
     return ScriptSpec(**values)
+
+
+def called(path: str, module: str | None) -> str:
+    """What a script is called in a sentence."""
+    if module:
+        return module
+    name = Path(path).name
+    return f"{Path(path).absolute().parent.name}/{name}" if name == "__main__.py" else name
+
+
+def typed_as(path: str, module: str | None) -> str:
+    """How it is named to the command."""
+    return f"'+script=-m {module}'" if module else f"+script={path}"
 
 
 def check_arguments(arguments: str) -> None:

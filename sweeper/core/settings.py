@@ -307,6 +307,10 @@ class ScriptSettings:
     path: str | None = knob(
         "the training script that is tuned in the place of a model; typed as +script=train.py"
     )
+    module: str | None = knob(
+        "the module that script.path is the file of, run as python -m runs it; typed as"
+        " '+script=-m pkg.train'"
+    )
     args: str | None = knob(
         "its arguments; {micro_batch}, {gradient_accumulation}, {ds_config} and {local_rank} in them"
         " are the trial's"

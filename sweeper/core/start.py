@@ -65,6 +65,7 @@ class _Script:
         self._settings, self._seen, self._bundle = settings, seen, bundle
         self._folder = Path(settings.get("script.folder") or Path.cwd())
         self._path = self._from_there(Path(settings["script.path"]))
+        self._module = settings.get("script.module")
         self._framework = seen.get("framework")
         form, file = {
             "transformers": ("hf", bundle.trainer_ds_config),
@@ -80,14 +81,17 @@ class _Script:
         self._in_code = bool(seen.get("config_in_code", True))
 
     def start(self) -> Start:
-        line = [shlex.quote(word) for word in (self._path, *self._words())]
+        line = [shlex.quote(word) for word in self._words()]
         if self._framework == "transformers" and self._seen.get("parses_arguments"):
             arguments = shlex.quote(self._from_there(self._bundle.trainer_arguments))
             line.append(f"$(cat {arguments})")  # the last one counts
         typed = " ".join(line)
         if _RANK in typed:
             ranked = typed.replace(_RANK, "'\"$LOCAL_RANK\"'")
-            typed = f"--no_python sh -c {shlex.quote(f'exec python -u {ranked}')}"
+            whole = f"exec python -u {self._started(by='-m')} {ranked}"
+            typed = f"--no_python sh -c {shlex.quote(whole)}"
+        else:
+            typed = f"{self._started(by='--module')} {typed}".rstrip()
         launch = shlex.quote(_runnable(Path(self._from_there(self._bundle.launch))))
         return Start(
             folder=str(self._folder),
@@ -96,6 +100,9 @@ class _Script:
             form=self._form,
             needs=tuple(self._needs),
         )
+
+    def _started(self, *, by: str) -> str:
+        return f"{by} {self._module}" if self._module else shlex.quote(self._path)
 
     def _words(self) -> list[str]:
         """With the winner's file wherever the script was given its own."""

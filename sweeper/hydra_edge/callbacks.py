@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Measured
+from sweeper.core.script import typed_as
 from sweeper.errors import NothingMeasured, SweeperError, UsageError
 from sweeper.hydra_edge.compose import callbacks_of, no_model, settings_of
 from sweeper.hydra_edge.job import Throughput
@@ -78,10 +79,12 @@ def _typed(config: DictConfig) -> list[Override]:
 
 def _no_script(typed: Sequence[Override]) -> None:
     """Raises UsageError where one is given: its own run, which a study begins with, says what to train."""
-    path = next((o.value() for o in typed if o.key_or_group == "script.path"), None)
-    if path is not None:
+    given = {o.key_or_group: o.value() for o in typed if o.key_or_group.startswith("script.")}
+    if path := given.get("script.path"):
+        module = given.get("script.module")
+        script = typed_as(str(path), str(module) if module else None)
         raise UsageError(
-            f"+script={path}: a script is tuned by a study; type python -m sweeper +script={path} "
+            f"{script}: a script is tuned by a study; type python -m sweeper {script} "
             "hydra/sweeper=optuna"
         )
 

@@ -124,7 +124,8 @@ def register() -> None:
     for name in ("optuna", "deepspeed"):
         _store(name, _SWEEPER_NODE, group="hydra/sweeper", package="_global_")
     # In the place of a model, and no option of conf/model/.
-    node = {"name": "${sweeper.stem:${script.path}}", "_target_": "${script.path}"}
+    name = "${sweeper.script_name:${script.path},${script.module}}"
+    node = {"name": name, "_target_": "${script.path}"}
     _store("script", node, group="model")
     for name, node in SAMPLERS.items():
         _store(name, node, group="hydra/sweeper/sampler")
@@ -134,10 +135,16 @@ def register() -> None:
         ("ranks_on_node", ranks_on_node),
         ("study", _study_name),
         ("trial", "{:04d}".format),
-        ("stem", lambda path: Path(path).stem),
+        ("script_name", _script_name),
     ):
         OmegaConf.register_new_resolver(f"sweeper.{name}", resolver, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("sweeper.settings_help", _settings_help, replace=True)
+
+
+def _script_name(path: str, module: str | None) -> str:
+    """Part of a study's: the module's, the file's without its suffix, of ``__main__.py`` its folder's."""
+    file = Path(path)
+    return module or (file.parent.name if file.stem == "__main__" else file.stem)
 
 
 def _store(name: str, node: Any, *, group: str | None = None, package: str | None = None) -> None:

@@ -20,7 +20,8 @@ from sweeper.core.outcome import (
     reason_of,
 )
 from sweeper.core.plan import plan, specification
-from sweeper.core.script import placeholders
+from sweeper.core.script import called, placeholders
+from sweeper.core.script_source import as_a_module, check_source
 from sweeper.core.settings import Settings
 from sweeper.core.space import SearchSpace
 from sweeper.core.spec import TrialSpec
@@ -42,6 +43,7 @@ from sweeper.run.probe import Probed, probe
 from sweeper.terminal import Terminal
 
 SCRIPT_SCHEMA = 1
+_RELATIVE = "attempted relative import with no known parent package"
 _MICRO_SIZE, _PRECISION = "batch.micro_size", "precision"
 _GLOBAL_BATCH = "workload.global_batch_size"
 # What of the configuration is typed acts from the first run on.
@@ -85,6 +87,7 @@ def fitted_to_script(
     digest = hashlib.sha256(Path(str(settings.script.path)).read_bytes()).hexdigest()
     found = read_json(folder.script)
     if found is None:
+        _check_source(settings)
         found = _Probes(typed, compose, folder, terminal).look()
         write_json(folder.script, {"schema_version": SCRIPT_SCHEMA, "sha256": digest, **found})
     elif found["sha256"] != digest:
@@ -115,6 +118,17 @@ def _check(settings: Settings, typed: Typed) -> None:
             )
 
 
+def _check_source(settings: Settings) -> None:
+    """Raises UsageError for a path that was typed as ``script.path`` and is no Python."""
+    script = settings.script
+    check_source(
+        Path(str(script.path)),
+        typed=f"script.path={script.path}",
+        folder=Path(script.folder or "."),
+        is_module=script.module is not None,
+    )
+
+
 class _Probes:
     def __init__(
         self,
@@ -126,7 +140,8 @@ class _Probes:
         self._typed, self._compose = typed, compose
         self._folder, self._terminal = folder, terminal
         self._settings = compose(typed.fixed)
-        self._name = Path(str(self._settings.script.path)).name
+        script = self._settings.script
+        self._name = called(str(script.path), script.module)
         self._placeholders = placeholders(self._settings.script.args or "")
         self._notes: list[str] = []
         self._more_overrides: list[str] = []
@@ -196,6 +211,9 @@ class _Probes:
                 f" {probed.outcome.reason}; type launch.timeout_seconds=<more> where it takes that long;"
                 f" its log is {log}"
             )
+        if reason_of(probed.outcome).endswith(_RELATIVE) and spec.script and not spec.script.module:
+            path, folder = Path(spec.script.path), Path(spec.script.folder)
+            raise UsageError(f"+script={self._name}: {as_a_module(path, folder)}")
         if not isinstance(probed.outcome, Measured):
             raise NothingMeasured(
                 f"{self._name} fails by itself, {kind_of(probed.outcome)}: "

@@ -59,7 +59,11 @@ def _torchrun(settings: Mapping[str, Any], local_rank: str | None) -> str:
     command = f"torchrun --standalone --nproc_per_node={int(settings['hardware']['ranks'])}"
     if local_rank is None:
         return f'{command} "$@"'
-    ranked = f'script=$1; shift; exec python -u "$script" {local_rank}="$LOCAL_RANK" "$@"'
+    rank = f'{local_rank}="$LOCAL_RANK" "$@"'
+    ranked = (
+        f'script=$1; shift; if [ "$script" = -m ]; then module=$1; shift; exec python -u -m "$module" {rank}; '
+        f'fi; exec python -u "$script" {rank}'
+    )
     return f'{command} --no-python sh -c {shlex.quote(ranked)} sh "$@"'
 
 

@@ -17,7 +17,7 @@ from tests.support import run_sweeper
 def test_a_script_without_a_study_is_told_what_to_type_before_anything_is_written(
     tmp_path, arguments
 ):
-    (tmp_path / "train.py").touch()
+    (tmp_path / "train.py").write_text("import deepspeed\n")
     done = run_sweeper(*arguments, "+script=train.py", cwd=tmp_path)
     assert 2 == done.returncode
     (line,) = done.stderr.splitlines()

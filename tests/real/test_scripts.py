@@ -1,6 +1,5 @@
 """Training scripts as their users write them, tuned as they are by the real command."""
 
-import hashlib
 import json
 import os
 import shlex
@@ -21,45 +20,13 @@ from sweeper.core.outcome import Measured, measurement_of
 from sweeper.core.standing import standing
 from sweeper.places import extensions_dir
 from sweeper.run.launch import free_port
-from tests.support import ROOT, environment, run_sweeper
+from tests.real.scripts import QUICK, hashes, tune
+from tests.support import ROOT, environment
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 EXAMPLES = ROOT / "examples" / "scripts"
-QUICK = (
-    "hydra/sweeper=optuna",
-    "space=none",
-    "measure=quick",
-    "measure.max_warmup_steps=1",
-    "measure.max_steps=3",
-    "measure.breakdown_steps=0",
-    "hydra.sweeper.finalists=0",
-    "hydra.sweep.dir=../study",
-)
-
-
-def hashes(folder):
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def tune(folder, arguments, *more):
-    """The command, typed in the script's own folder; its files must be what they were."""
-    before = hashes(folder)
-    done = run_sweeper(
-        "+script=train.py",
-        f"script.args='{arguments}'",
-        *QUICK,
-        *more,
-        cwd=folder,
-        timeout=600,
-    )
-    assert before == hashes(folder), "the script's files are not touched"
-    return done, StudyFolder(folder.parent / "study")
 
 
 def script(tmp_path, source):

@@ -10,7 +10,7 @@ from sweeper.errors import UsageError
 def test_a_script_stands_in_the_place_of_a_model_and_runs_where_it_was_typed(tmp_path, monkeypatch):
     folder = tmp_path / "it's a folder"
     folder.mkdir()
-    (folder / "train.py").touch()
+    (folder / "train.py").write_text("import deepspeed\n")
     monkeypatch.chdir(folder)
     typed = with_script(["+script=train.py", "hydra/sweeper=optuna"])
     parsed = OverridesParser.create().parse_overrides(typed)

@@ -46,6 +46,22 @@ def test_the_winners_file_stands_in_the_place_of_the_scripts_own(tmp_path, form)
     assert (str(tmp_path / "my model"), ()) == (made.folder, made.changes)
 
 
+def test_a_module_is_started_as_one(tmp_path):
+    module = {"script.module": "pkg.train"}
+    folder = tmp_path / "my model"
+    settings = {**nano().flat(), "script.path": f"{folder}/pkg/train.py", **module}
+    settings |= {"script.folder": str(folder), "script.args": "--deepspeed_config ds.json"}
+    made = start_of(settings, PLAIN, BundleFolder(folder / "results/s/best"))
+    given = "--deepspeed_config results/s/best/ds_config.json"
+    assert f"results/s/best/launch.sh --module pkg.train {given}" == made.command
+    ranked = start_of(
+        {**settings, "script.args": "--rank {local_rank}"}, PLAIN, BundleFolder(folder)
+    )
+    assert (
+        shlex.split(ranked.command)[-1] == "exec python -u -m pkg.train --rank ''\"$LOCAL_RANK\"''"
+    )
+
+
 def test_the_winners_values_stand_in_the_place_of_placeholders(tmp_path):
     made = start(
         tmp_path, "--batch {micro_batch} --steps={gradient_accumulation} 'two words' {{not_ours}}"

@@ -20,7 +20,7 @@ from deepspeed.runtime.tensor_parallel.init_utils import load_ds_config
 
 from sweeper.core.files import write_json
 from sweeper.core.folder import TrialFolder
-from sweeper.core.script import placeholders, words
+from sweeper.core.script import called, placeholders, words
 from sweeper.core.spec import TrialSpec
 from sweeper.worker.failures import UnsupportedHere, failure
 from sweeper.worker.limits import lift_memory_limit
@@ -28,11 +28,15 @@ from sweeper.worker.ops import adopt_built_ops
 from sweeper.worker.progress import Progress
 from sweeper.worker.record import write_result
 from sweeper.worker.script.accelerate import patch_accelerate
+from sweeper.worker.script.children import watch_children
 from sweeper.worker.script.deepspeed import patch_deepspeed
 from sweeper.worker.script.engines import TunedEngines
 from sweeper.worker.script.exits import exit_at_once, heard
+from sweeper.worker.script.hydra import patch_hydra
+from sweeper.worker.script.imports import import_from
 from sweeper.worker.script.lightning import patch_lightning
 from sweeper.worker.script.local_rank import LocalRank
+from sweeper.worker.script.meeting import meet_where_told
 from sweeper.worker.script.substitution import Substitution
 from sweeper.worker.script.transformers import patch_transformers
 from sweeper.worker.share import bind_cores, check_support, limit_memory
@@ -80,7 +84,10 @@ class _Run:
         self._progress.enter("script")
         try:
             with heard(self._leaving):
-                runpy.run_path(self._script.path, run_name="__main__")
+                if self._script.module:
+                    runpy.run_module(self._script.module, run_name="__main__", alter_sys=True)
+                else:
+                    runpy.run_path(self._script.path, run_name="__main__")
         except SystemExit as ended:
             if ended.code not in (None, 0):
                 return self._left(ended.code)
@@ -91,14 +98,22 @@ class _Run:
         sys.dont_write_bytecode = True
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         os.chdir(self._script.folder)
-        sys.path.insert(0, str(Path(self._script.path).resolve().parent))
-        sys.argv = [self._script.path, *words(self._script.arguments, self._values())]
+        script, name = self._script, called(self._script.path, self._script.module)
+        import_from(script.folder if script.module else str(Path(script.path).resolve().parent))
+        sys.argv = [script.path, *words(script.arguments, self._values())]
+        patch_hydra(self._folder.script_output)
+        meet_where_told(name, self._refuse)
+        watch_children(self._folder, self._rank, name=name, path=script.path)
         # A forked rank has its forkserver's way to start children; a script expects the usual one.
         multiprocessing.set_start_method(None, force=True)
         # Where it sets no seed itself, losses could not be compared.
         random.seed(self._spec.seed)
         numpy.random.seed(self._spec.seed)
         torch.manual_seed(self._spec.seed)
+
+    def _refuse(self, reason: str) -> NoReturn:
+        phase = self._progress.phase
+        self._end(failure(UnsupportedHere(reason), phase=phase, limited=lift_memory_limit()))
 
     def _values(self) -> dict[str, object]:
         if "ds_config" in placeholders(self._script.arguments):
@@ -114,7 +129,7 @@ class _Run:
 
     def _ended(self) -> dict[str, Any]:
         """By itself, before enough was measured."""
-        name = Path(self._script.path).name
+        name = called(self._script.path, self._script.module)
         swallowed = self._engines.failure
         if swallowed is not None:
             phase, limited = self._progress.phase, lift_memory_limit()
