@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from sweeper.errors import UsageError
 
 PLACEHOLDERS = ("micro_batch", "gradient_accumulation", "ds_config", "local_rank")
-# {{name}} is {name} to the script; braces around anything else are the script's.
-_BRACED = re.compile(r"\{\{([A-Za-z_][\w-]*)\}\}|\{([A-Za-z_][\w-]*)\}")
+# {{name}} is {name} to the script; ${name}, and braces around anything else, are the script's.
+_BRACED = re.compile(r"\{\{([A-Za-z_][\w-]*)\}\}|(?<!\$)\{([A-Za-z_][\w-]*)\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,8 +35,9 @@ from sweeper.core.what_fits import (
 )
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.compose import settings_of
+from sweeper.hydra_edge.deletions import check_deletions
 from sweeper.hydra_edge.explain_hardware import Hardware, hardware_of
-from sweeper.hydra_edge.messages import EXPECTED, usage_error
+from sweeper.hydra_edge.messages import is_expected, usage_error
 from sweeper.hydra_edge.schema import register
 from sweeper.places import conf_dir
 from sweeper.run.dry_run import check_model
@@ -176,10 +177,13 @@ def compose(arguments: Sequence[str]) -> Settings:
                 f"explain {argument}: takes settings alone; type python -m sweeper explain +model=gpt2"
             )
     register()
+    check_deletions(arguments)
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             return settings_of(_config(_with_hardware(arguments)))
-    except EXPECTED as error:
+    except Exception as error:
+        if not is_expected(error):
+            raise
         raise usage_error(error, arguments) from error
 
 

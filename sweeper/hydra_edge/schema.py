@@ -127,7 +127,9 @@ def register() -> None:
     node = {"name": "${sweeper.stem:${script.path}}", "_target_": "${script.path}"}
     _store("script", node, group="model")
     for name, node in SAMPLERS.items():
-        _store(name, node, group="hydra/sweeper/sampler")
+        # Open: what a sampler of Optuna's may be given is for Optuna to say.
+        open_node = DictConfig({"seed": None, **node}, flags={"struct": False})
+        _store(name, open_node, group="hydra/sweeper/sampler")
     for name, resolver in (
         ("accelerator", accelerator),
         ("device_count", lambda: max(device_count(), 1)),

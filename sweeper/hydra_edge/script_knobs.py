@@ -17,7 +17,7 @@ _OFFLOAD_OPTIONS = {
     ("nvme", "none"): "nvme_optimizer",
     ("nvme", "nvme"): "nvme",
 }
-_THE_SCRIPTS = ("model", "workload", "optimizer", "parallel", "compile")
+_THE_SCRIPTS = ("script", "model", "workload", "optimizer", "parallel", "compile")
 _TRAINED_IN = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 

@@ -31,6 +31,7 @@ from sweeper.hydra_edge.conclude import conclude, play_finals
 from sweeper.hydra_edge.conditions import Conditions, options_first
 from sweeper.hydra_edge.expressions import read
 from sweeper.hydra_edge.job_runner import JobRunner
+from sweeper.hydra_edge.messages import check_options
 from sweeper.hydra_edge.planner import Planner
 from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished
 from sweeper.hydra_edge.sampling import open_sampler
@@ -67,8 +68,9 @@ def sweep(
     Raises UsageError before anything is written, NothingMeasured and Interrupted after the report.
     """
     options = {name: _plain(value) for name, value in options.items()}
+    check_options(options)
     budget = budget_of(options)
-    typed = read(arguments, options.get("params") or {})
+    typed = read(arguments, options.get("params") or {}, hydra_context.config_loader)
     typed = replace(typed, space=options_first(typed.space))
     check_same_work(typed.space)
 
