@@ -26,6 +26,7 @@ def open_sampler(
     folder: StudyFolder,
     config: DictConfig,
     num_finished: int,
+    work: Mapping[str, Any],
 ) -> Any:
     """Knows of no trial yet, also where some have ended before. Raises UsageError for bad options."""
     from sweeper.search.optuna_sampler import OptunaSampler
@@ -56,6 +57,8 @@ def open_sampler(
         study_name=options.get("study_name") or folder.path.name,
         directions=objective.directions,
         value_names=objective.value_names,
+        work=work,
+        resuming=bool(options.get("resume")),
         # Another seed for the rest, else a sampler would draw what it drew before.
         seed=None if seed is None else seed + num_finished,
     )
@@ -69,6 +72,15 @@ def open_sampler(
         objective=objective,
         guided=guided,
     )
+
+
+def check_storage_of(options: Mapping[str, Any]) -> None:
+    """Before anything is run or written. Raises UsageError for a storage that cannot be had."""
+    if options.get("storage") is None:
+        return
+    from sweeper.search.optuna_study import check_storage
+
+    check_storage(options["storage"])
 
 
 def check_directions(given: Any, objective: Objective) -> None:
