@@ -55,7 +55,8 @@ class Explanation:
     ``refusals`` are all that is against the settings. Where the plan forbids them, ``nearest`` are
     changes of a setting or two that it allows, and what follows is of the first. ``found`` is what
     would make it fit, ``shorter`` a sequence with which the closest of it would, ``larger_limit``
-    what would where no settings do, ``larger_micro_size`` what fits too.
+    what would where no settings do, ``larger_micro_size`` what fits too. ``closest`` is the judgement
+    on what comes closest, of the settings themselves where no change does.
     """
 
     arguments: tuple[str, ...]
@@ -71,6 +72,7 @@ class Explanation:
     found: Found | None = None
     shorter: Answer | None = None
     larger_limit: Answer | None = None
+    closest: Judgement | None = None
     larger_micro_size: int | None = None
 
     @property
@@ -137,12 +139,18 @@ def _with_advice(
     if fits and not explanation.forbidden and not isinstance(explanation.plan.ready, Unsupported):
         return replace(explanation, larger_micro_size=largest_micro_size(settings, need))
     found, shorter = sufficient_changes(settings, need), None
+    closest = memory
+    if found.closest and memory and memory.fit and found.closest.fit.fullness < memory.fit.fullness:
+        acting = plan(found.closest.settings, hardware.machine(found.closest.settings)).settings
+        closest = judge(acting, profile, hardware.machine(acting), hardware.node(acting))
     if found.closest and not found.answers:
         shorter = shorter_sequence(found.closest.settings, need)
     larger = None
     if memory is not None and memory.limit is not None and memory.base_is_too_large:
         larger = _larger_limit(settings, memory.limit.set_by, need)
-    return replace(explanation, found=found, shorter=shorter, larger_limit=larger)
+    return replace(
+        explanation, found=found, shorter=shorter, larger_limit=larger, closest=closest
+    )
 
 
 def _larger_limit(settings: Settings, set_by: str, need: Need) -> Answer | None:
