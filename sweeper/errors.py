@@ -6,7 +6,9 @@ import re
 
 # Of a database's URL, with whatever is in the password: up to the last @ of the word.
 _PASSWORD = re.compile(r"(\w[\w+.-]*://[^\s:@/'\"]*):[^\s'\"]*@")
-_PASSWORD_OPTION = re.compile(r"([?&](?:password|passwd|pwd)=)[^\s&'\"]+?(?=:?(?:[\s&'\"]|$))", re.IGNORECASE)
+_PASSWORD_OPTION = re.compile(
+    r"([?&](?:password|passwd|pwd)=)[^\s&'\"]+?(?=:?(?:[\s&'\"]|$))", re.IGNORECASE
+)
 
 
 class SweeperError(Exception):

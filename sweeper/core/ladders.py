@@ -232,7 +232,11 @@ def _less_on_the_host(settings: Settings) -> Iterator[tuple[Change, ...]]:
     if offload.optimizer == "cpu" and offload.params == "cpu":
         options["optimizer"] = {"offload.params": "none"}
     if "cpu" in (offload.optimizer, offload.params):
-        options["none"] = {"offload.optimizer": "none", "offload.params": "none", **_unsaid(offload)}
+        options["none"] = {
+            "offload.optimizer": "none",
+            "offload.params": "none",
+            **_unsaid(offload),
+        }
     yield _options("offload", options, LESS_OFFLOAD)
     if options and offload.pin_memory is not False:
         yield _options("offload.pin_memory", {"false": {"offload.pin_memory": False}})

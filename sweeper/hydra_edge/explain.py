@@ -148,9 +148,7 @@ def _with_advice(
     larger = None
     if memory is not None and memory.limit is not None and memory.base_is_too_large:
         larger = _larger_limit(settings, memory.limit.set_by, need)
-    return replace(
-        explanation, found=found, shorter=shorter, larger_limit=larger, closest=closest
-    )
+    return replace(explanation, found=found, shorter=shorter, larger_limit=larger, closest=closest)
 
 
 def _larger_limit(settings: Settings, set_by: str, need: Need) -> Answer | None:

@@ -128,7 +128,8 @@ def register() -> None:
     _store("script", node, group="model")
     for name, node in SAMPLERS.items():
         # Open: what a sampler of Optuna's may be given is for Optuna to say.
-        open_node = DictConfig({"seed": None, **node}, flags={"struct": False})
+        values: dict[str, Any] = {"seed": None, **node}
+        open_node = DictConfig(values, flags={"struct": False})
         _store(name, open_node, group="hydra/sweeper/sampler")
     for name, resolver in (
         ("accelerator", accelerator),

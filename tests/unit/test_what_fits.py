@@ -52,7 +52,13 @@ def need_within(limit):
             return None
         needs = units(planned.settings)
         there = needs <= limit
-        return Fit(mean_bytes=needs, host_bytes=0, probability=float(there), enough=there, fullness=needs / limit)
+        return Fit(
+            mean_bytes=needs,
+            host_bytes=0,
+            probability=float(there),
+            enough=there,
+            fullness=needs / limit,
+        )
 
     return need
 
@@ -188,7 +194,13 @@ def shared_by_all(limit):
         degrees = settings.parallel
         needs = 240 / (degrees.tensor * degrees.pipeline * degrees.sequence)
         there = needs <= limit
-        return Fit(mean_bytes=needs, host_bytes=0, probability=float(there), enough=there, fullness=needs / limit)
+        return Fit(
+            mean_bytes=needs,
+            host_bytes=0,
+            probability=float(there),
+            enough=there,
+            fullness=needs / limit,
+        )
 
     return need
 
@@ -229,7 +241,13 @@ def test_where_nothing_is_enough_what_needs_least_is_told():
 def test_a_shorter_sequence_is_the_longest_half_that_is_enough():
     def need(settings):
         length = settings.workload.sequence_length
-        return Fit(mean_bytes=length, host_bytes=0, probability=1.0, enough=length <= 300, fullness=length / 300)
+        return Fit(
+            mean_bytes=length,
+            host_bytes=0,
+            probability=1.0,
+            enough=length <= 300,
+            fullness=length / 300,
+        )
 
     whole = on_gpus(**{"model.max_positions": 1024, "workload.sequence_length": 1024})
     assert "workload.sequence_length=256" == shorter_sequence(whole, need).changes[0].typed
@@ -248,7 +266,13 @@ def with_buckets(limit):
         bucket = (zero.reduce_bucket_size or 500_000_000) / 10_000_000 * (zero.stage >= 1)
         kept = (zero.stage3_max_reuse_distance or 1_000_000_000) / 40_000_000 * (zero.stage == 3)
         needs = fit.mean_bytes + bucket + kept
-        return Fit(mean_bytes=needs, host_bytes=0, probability=1.0, enough=needs <= limit, fullness=needs / limit)
+        return Fit(
+            mean_bytes=needs,
+            host_bytes=0,
+            probability=1.0,
+            enough=needs <= limit,
+            fullness=needs / limit,
+        )
 
     return need
 
