@@ -308,8 +308,8 @@ class ScriptSettings:
         "the training script that is tuned in the place of a model; typed as +script=train.py"
     )
     args: str | None = knob(
-        "its arguments; {micro_batch}, {gradient_accumulation}, {ds_config} and {local_rank} in them"
-        " are the trial's"
+        "its arguments, a line as in a shell or a list of words; {micro_batch}, {gradient_accumulation},"
+        " {ds_config} and {local_rank} in them are the trial's"
     )
     ds_config: str | None = knob(
         "the configuration file that {ds_config} starts from; null makes one of the settings"

@@ -54,7 +54,8 @@ class OptunaSweeperConf:
         "where Optuna keeps the study: an RDB URL, or journal:PATH; null is a journal in the study's folder",
     )
     study_name: str | None = _option(
-        None, "its name in the storage; null is that of the study's folder"
+        None,
+        "its name in the storage, of one model and workload; null is that of the study's folder",
     )
     n_trials: int = _option(8, "trials that are run; what the plan rules out does not count")
     n_jobs: int = _option(1, "must be 1: trials that share a machine disturb each other's timing")

@@ -238,6 +238,59 @@ def test_where_nothing_is_enough_what_needs_least_is_told():
     assert found.closest.fit.mean_bytes == units(found.closest.settings)
 
 
+def host_units(settings):
+    """What is offloaded: the optimizer 120, parameters 20 more; a tenth less where not page-locked."""
+    offload = settings.offload
+    states = 120 * (offload.optimizer == "cpu") + 20 * (offload.params == "cpu")
+    return states * (0.9 if offload.pin_memory is False else 1.0)
+
+
+def need_of_both(device, host):
+    def need(settings):
+        planned = plan(settings, MACHINE)
+        if not isinstance(planned.ready, TrialSpec):
+            return None
+        needs = units(planned.settings), host_units(planned.settings)
+        fullness = max(needs[0] / device, needs[1] / host)
+        there = fullness <= 1.0
+        return Fit(
+            mean_bytes=needs[0],
+            host_bytes=round(needs[1]),
+            probability=float(there),
+            enough=there,
+            fullness=fullness,
+        )
+
+    return need
+
+
+OFFLOADED = {"zero.stage": 3, "offload.optimizer": "cpu"}
+
+
+def test_where_the_host_is_short_what_needs_least_of_it_is_told():
+    both = on_gpus(**OFFLOADED, **{"offload.params": "cpu"})
+    found = sufficient_changes(both, need_of_both(device=15, host=100))
+    assert () == found.answers
+    assert found.closest.fit.host_bytes < 140
+    assert "optimizer_and_params" not in " ".join(c.typed for c in found.closest.changes)
+
+
+def test_what_was_offloaded_comes_back_where_the_devices_have_room_for_it():
+    (first, *_) = answers_to(on_gpus(**OFFLOADED), need_of_both(device=130, host=100))
+    assert ("offload=none",) == tuple(change.typed for change in first.changes)
+    assert "none" == first.settings.offload.optimizer
+
+
+def test_memory_that_is_not_page_locked_is_proposed_where_that_is_enough():
+    answers = answers_to(on_gpus(**OFFLOADED), need_of_both(device=100, host=110))
+    assert {"offload.pin_memory=false"} in typed(answers)
+
+
+def test_nothing_comes_back_from_a_host_that_is_the_device_too():
+    on_cpu = nano(**OFFLOADED)
+    assert "offload=none" not in {c.typed for ladder in ladders(on_cpu) for c in ladder}
+
+
 def test_a_shorter_sequence_is_the_longest_half_that_is_enough():
     def need(settings):
         length = settings.workload.sequence_length
