@@ -221,18 +221,22 @@ def _hydra(arguments: Sequence[str]) -> None:
 
     register()
     from sweeper.hydra_edge.app import app
-    from sweeper.hydra_edge.messages import EXPECTED, usage_error
+    from sweeper.hydra_edge.deletions import check_deletions
+    from sweeper.hydra_edge.messages import is_expected, usage_error
+    from sweeper.hydra_edge.script_text import with_text
 
-    sys.argv[1:] = with_mode(with_script(_resumed(arguments)))
+    typed = with_text(with_script(_resumed(arguments)))
+    check_deletions(typed)
+    sys.argv[1:] = with_mode([*map(_opened, typed)])
     asked_for_traceback = os.environ.get(_FULL_ERROR) == "1"
     # Hydra prints its errors itself, over several lines, unless it is told to raise them.
     os.environ[_FULL_ERROR] = "1"
     try:
         app()
-    except EXPECTED as error:
-        if asked_for_traceback:
+    except Exception as error:
+        if asked_for_traceback or not is_expected(error):
             raise
-        raise usage_error(error, arguments) from error
+        raise usage_error(error, typed) from error
     finally:
         if not asked_for_traceback:
             os.environ.pop(_FULL_ERROR, None)
@@ -266,26 +270,30 @@ def with_script(arguments: Sequence[str]) -> list[str]:
     if given in MODULE_OPTIONS and behind and "=" not in behind[0]:
         given = f"{given} {behind.pop(0)}"  # without quotes it came as two words
     named = named_script(given, typed=f"+script={given}", folder=Path.cwd())
+    from sweeper.hydra_edge.script_text import quoted
+
     values = {
         "script.path": named.path,
         "script.folder": Path.cwd(),
         **({"script.module": named.module} if named.module else {}),
     }
-    ours = ["+model=script", *(f"{n}={_quoted(str(v))}" for n, v in values.items())]
+    ours = ["+model=script", *(f"{n}={quoted(str(v))}" for n, v in values.items())]
     return [*arguments[:place], *ours, *behind]
 
 
-def _quoted(text: str) -> str:
-    """As Hydra's grammar quotes."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+def _opened(argument: str) -> str:
+    """A whole search space, as the stock plugin's users type it: Hydra takes new names with ``++`` alone."""
+    return f"++{argument}" if argument.startswith("hydra.sweeper.params=") else argument
 
 
 def with_mode(arguments: Sequence[str]) -> list[str]:
-    """Adds Hydra's multirun mode where a sweeper other than ``basic`` is chosen, so that no ``-m`` is needed."""
+    """Adds Hydra's ``--multirun`` where a sweeper other than ``basic`` is chosen, so that no ``-m`` is needed.
+
+    Not ``hydra.mode``: Hydra composes to find that, and takes any mistake for a single run.
+    """
     chosen = [a.partition("=")[2] for a in arguments if a.startswith("hydra/sweeper=")]
     has_mode = any(a.lstrip("+").startswith("hydra.mode=") for a in arguments)
     has_command = any(a.split("=")[0] in _HYDRA_COMMANDS for a in arguments)
     if chosen and chosen[-1] != "basic" and not has_mode and not has_command:
-        return [*arguments, "hydra.mode=MULTIRUN"]
+        return ["--multirun", *arguments]
     return list(arguments)

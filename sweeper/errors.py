@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
+# Of a database's URL, with whatever is in the password: up to the last @ of the word.
+_PASSWORD = re.compile(r"(\w[\w+.-]*://[^\s:@/'\"]*):[^\s'\"]*@")
+_PASSWORD_OPTION = re.compile(
+    r"([?&](?:password|passwd|pwd)=)[^\s&'\"]+?(?=:?(?:[\s&'\"]|$))", re.IGNORECASE
+)
+
 
 class SweeperError(Exception):
     """A command cannot go on; the message is one line for the person who typed it."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """Without the password of a URL: lines are copied into tickets, and kept in logs."""
+        return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", super().__str__()))
 
 
 class UsageError(SweeperError):

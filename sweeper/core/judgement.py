@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sweeper.core.machine import Machine
-from sweeper.core.memory.calibration import FIT_MARGIN, Calibration, MemoryEstimate
+from sweeper.core.memory.calibration import FIT_MARGIN, Calibration, MemoryEstimate, fits
 from sweeper.core.memory.demand import SURELY_FITS, Demand, on_the_host, worst_level
 from sweeper.core.memory.model import CPU_UNTOUCHED_BASE_BYTES, MemoryNeed, memory_need
 from sweeper.core.memory_limit import MemoryLimit, memory_limit
 from sweeper.core.model_profile import ModelProfile
 from sweeper.core.settings import Settings
-from sweeper.core.what_fits import Fit
+from sweeper.core.what_fits import Fit, round_sizes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,19 @@ class Judgement:
         """What counts within the limit of a model of no size, too."""
         untouched = CPU_UNTOUCHED_BASE_BYTES if self.need.shared else 0
         return self.need.component("framework base") + untouched
+
+    @property
+    def is_host_short(self) -> bool:
+        """Of the host there is less, for what is needed, than of a device."""
+        on_rank, on_host = self.on_rank, self.on_host
+        return None not in (on_rank, on_host) and on_host.fullness > on_rank.fullness  # type: ignore[union-attr]
+
+    @property
+    def sufficient_host_bytes(self) -> int | None:
+        """The smallest round size that surely is enough; None where a device is in the way too."""
+        if self.on_host is None or self.on_rank is None or self.on_rank.probability < 0.5:
+            return None
+        return next((n for n in round_sizes() if fits(self.on_host.estimate, n)), None)
 
     @property
     def base_is_too_large(self) -> bool:
@@ -80,4 +93,5 @@ def _fit(need: MemoryNeed, estimate: MemoryEstimate, node: Node, demands: list[D
         host_bytes=0 if need.shared else need.host_bytes * node.ranks,
         probability=min(d.probability for d in demands),
         enough=worst_level(demands) == SURELY_FITS,
+        fullness=max(d.fullness for d in demands),
     )

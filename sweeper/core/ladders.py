@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sweeper.core.settings import Scalar, Settings, setting_names
+from sweeper.core.settings import OffloadSettings, Scalar, Settings, setting_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,11 @@ class Change:
     cost: float
 
 
+# Ladders of their own: beside the ones up to the host, the ones down from it.
+LESS_OFFLOAD = "less offload"
+ON_DEVICE = "checkpoints on the device"
 # What each change costs in speed. Only the order means something, and it is that of practice:
+#   0 what comes back from the host saves a way over the bus; where the devices have the room for it
 #   1 a smaller micro-batch moves the same data in more, less busy kernels; a little at each halving
 #   2 ZeRO-1 sends as much as data parallelism does, and updates a shard instead of everything
 #   3 ZeRO-2 reduces gradients to their owners micro-batch by micro-batch
@@ -34,10 +38,14 @@ class Change:
 #   8 ranks that share a model wait for each other: experts in the mixtures' layers, sequences in
 #     each attention, stages at both ends of a batch, tensors twice in each block and pass
 #  12 the CPU's Adam waits for gradients over the bus, and the step for the CPU's Adam
+# 12.5 copies from memory that is not page-locked are slower, and waited for
 #  13 checkpoints over the bus in each micro-step
 #  14 and each parameter over the bus, in each micro-step
 #  15 more devices are faster; but they have to be there, or bought
 _COST = {
+    f"{LESS_OFFLOAD}=optimizer": 0.1,
+    f"{LESS_OFFLOAD}=none": 0.2,
+    f"{ON_DEVICE}=full": 0.3,
     "batch.micro_size": 1.0,
     "zero=stage1": 2.0,
     "zero=stage2": 3.0,
@@ -52,6 +60,7 @@ _COST = {
     "parallel=pipeline": 10.0,
     "parallel=tensor": 11.0,
     "offload=optimizer": 12.0,
+    "offload.pin_memory=false": 12.5,
     "checkpointing=full_on_cpu": 13.0,
     "offload=optimizer_and_params": 14.0,
     "hardware.ranks": 15.0,
@@ -91,6 +100,7 @@ def ladders(settings: Settings) -> tuple[tuple[Change, ...], ...]:
         _checkpointing(settings),
         *(_split(settings, kind) for kind in SPLITS),
         _offload(settings),
+        *_less_on_the_host(settings),
         _more_ranks(settings),
     )
 
@@ -159,14 +169,16 @@ def _split(settings: Settings, kind: str) -> tuple[Change, ...]:
     )
 
 
-def _options(group: str, options: Mapping[str, Mapping[str, Scalar]]) -> tuple[Change, ...]:
+def _options(
+    group: str, options: Mapping[str, Mapping[str, Scalar]], ladder: str | None = None
+) -> tuple[Change, ...]:
     return tuple(
         Change(
-            ladder=group,
+            ladder=ladder or group,
             step=step,
             typed=f"{group}={option}",
             values=values,
-            cost=_COST[f"{group}={option}"],
+            cost=_COST[f"{ladder or group}={option}"],
         )
         for step, (option, values) in enumerate(options.items(), start=1)
     )
@@ -198,12 +210,7 @@ def _checkpointing(settings: Settings) -> tuple[Change, ...]:
 def _offload(settings: Settings) -> tuple[Change, ...]:
     """To host memory; not to NVMe, which needs a drive that is not ours to name."""
     now = settings.offload
-    # The options say nothing of these, so that they take them back.
-    unsaid = {
-        f"offload.{name}": None
-        for name in ("optimizer_ratio", "super_offload")
-        if getattr(now, name) is not None
-    }
+    unsaid = _unsaid(now)
     options: dict[str, Mapping[str, Scalar]] = {}
     if now.params == "none" and (now.optimizer == "none" or now.optimizer_ratio is not None):
         options["optimizer"] = {"offload.optimizer": "cpu", **unsaid}
@@ -214,3 +221,34 @@ def _offload(settings: Settings) -> tuple[Change, ...]:
             **unsaid,
         }
     return _options("offload", options)
+
+
+def _less_on_the_host(settings: Settings) -> Iterator[tuple[Change, ...]]:
+    """What takes host memory back, where that is what is short; on the CPU there is no other."""
+    if settings.hardware.accelerator == "cpu":
+        return
+    offload, checkpoints = settings.offload, settings.checkpointing
+    options: dict[str, Mapping[str, Scalar]] = {}
+    if offload.optimizer == "cpu" and offload.params == "cpu":
+        options["optimizer"] = {"offload.params": "none"}
+    if "cpu" in (offload.optimizer, offload.params):
+        options["none"] = {
+            "offload.optimizer": "none",
+            "offload.params": "none",
+            **_unsaid(offload),
+        }
+    yield _options("offload", options, LESS_OFFLOAD)
+    if options and offload.pin_memory is not False:
+        yield _options("offload.pin_memory", {"false": {"offload.pin_memory": False}})
+    if checkpoints.every_nth_block and checkpoints.on_cpu:
+        on_device = _checkpoints(1)
+        yield _options("checkpointing", {"full": on_device}, ON_DEVICE)
+
+
+def _unsaid(offload: OffloadSettings) -> dict[str, Scalar]:
+    """The options say nothing of these, so that they take them back."""
+    return {
+        f"offload.{name}": None
+        for name in ("optimizer_ratio", "super_offload")
+        if getattr(offload, name) is not None
+    }

@@ -13,8 +13,8 @@ from sweeper.errors import UsageError
 
 PROBE_SECONDS = 300.0
 PLACEHOLDERS = ("micro_batch", "gradient_accumulation", "ds_config", "local_rank")
-# {{name}} is {name} to the script; braces around anything else are the script's.
-_BRACED = re.compile(r"\{\{([A-Za-z_][\w-]*)\}\}|\{([A-Za-z_][\w-]*)\}")
+# {{name}} is {name} to the script; ${name}, and braces around anything else, are the script's.
+_BRACED = re.compile(r"\{\{([A-Za-z_][\w-]*)\}\}|(?<!\$)\{([A-Za-z_][\w-]*)\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -312,8 +312,8 @@ class ScriptSettings:
         " '+script=-m pkg.train'"
     )
     args: str | None = knob(
-        "its arguments; {micro_batch}, {gradient_accumulation}, {ds_config} and {local_rank} in them"
-        " are the trial's"
+        "its arguments, a line as in a shell or a list of words; {micro_batch}, {gradient_accumulation},"
+        " {ds_config} and {local_rank} in them are the trial's"
     )
     ds_config: str | None = knob(
         "the configuration file that {ds_config} starts from; null makes one of the settings"

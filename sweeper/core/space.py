@@ -21,6 +21,10 @@ class Choice:
     def points(self) -> tuple[str, ...]:
         return self.values
 
+    def bounds(self) -> tuple[str, ...]:
+        """What to look at before a study, as what goes wrong with a value goes wrong with one of these."""
+        return self.values
+
     def holds(self, text: str) -> bool:
         return text in self.values
 
@@ -38,6 +42,9 @@ class IntRange:
         """None where there are too many to list."""
         values = range(self.low, self.high + 1, self.step)
         return None if len(values) > MAX_LISTED else tuple(map(str, values))
+
+    def bounds(self) -> tuple[str, ...]:
+        return (str(self.low), str(self.high)) if self.low < self.high else (str(self.low),)
 
     def holds(self, text: str) -> bool:
         return text.lstrip("-").isdigit() and int(text) in range(self.low, self.high + 1, self.step)
@@ -58,6 +65,10 @@ class FloatRange:
             return None
         count = int((self.high - self.low) / self.step + 1e-9) + 1
         return tuple(str(self.low + i * self.step) for i in range(count))
+
+    def bounds(self) -> tuple[str, ...]:
+        points = self.points() or (repr(self.low), repr(self.high))
+        return tuple(dict.fromkeys((points[0], points[-1])))
 
     def holds(self, text: str) -> bool:
         points = self.points()

@@ -19,13 +19,15 @@ MOST_CHANGES = 5  # changes in one answer; more are no small change
 class Fit:
     """What one rank needs, the chance that there is so much, and whether that chance is enough.
 
-    ``host_bytes`` is what the ranks of a node need beside the devices whose limit counts.
+    ``host_bytes`` is what the ranks of a node need beside the devices whose limit counts, ``fullness``
+    what is needed of the memory that is shortest, device or host, as a share of what there is.
     """
 
     mean_bytes: float
     host_bytes: int
     probability: float
     enough: bool
+    fullness: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The answers, and of all that was tried what needs least, where anything is known of it."""
+    """The answers, and of all that was tried what needs least of what is short, where anything is known of it."""
 
     answers: tuple[Answer, ...]
     closest: Answer | None
@@ -69,7 +71,7 @@ def sufficient_changes(settings: Settings, need: Need) -> Found:
                 continue
             if answer.fit.enough:
                 enough.append(answer)
-            if closest is None or answer.fit.mean_bytes < closest.fit.mean_bytes:
+            if closest is None or answer.fit.fullness < closest.fit.fullness:
                 closest = answer
         found += sorted(enough, key=_costs)
     return Found(answers=tuple(found), closest=closest)
@@ -92,7 +94,7 @@ def shorter_sequence(settings: Settings, need: Need) -> Answer | None:
 
 def sufficient_limit(settings: Settings, name: str, need: Need) -> Answer | None:
     """The smallest round size of the setting ``name`` with which these settings are enough as they are."""
-    for num_bytes in _round_sizes():
+    for num_bytes in round_sizes():
         size = f"{num_bytes / 2**30:g}GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:g}MiB"
         change = Change(ladder=name, step=1, typed=f"{name}={size}", values={name: size}, cost=0.0)
         answer = _tried(settings, need, (change,))
@@ -101,7 +103,7 @@ def sufficient_limit(settings: Settings, name: str, need: Need) -> Answer | None
     return None
 
 
-def _round_sizes() -> Iterator[int]:
+def round_sizes() -> Iterator[int]:
     """From 64 MiB to 64 TiB, eight to each doubling."""
     for doubling in range(20):
         yield from (eighth * 2 ** (23 + doubling) for eighth in range(8, 16))

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from sweeper.core.ds_config import ops_needed
 from sweeper.core.equivalence import decides_training
 from sweeper.core.settings import Settings
-from sweeper.core.space import Choice, Point, SearchSpace, as_overrides
+from sweeper.core.space import Point, SearchSpace, as_overrides
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.compose import Composer, choices_of
 
@@ -39,13 +39,12 @@ class Composed:
 
 
 def composed(composer: Composer, space: SearchSpace) -> Composed:
-    """Composes each value of each parameter once; raises UsageError for a bad one."""
+    """Composes each choice and both ends of each range once; raises UsageError for a bad one."""
     baseline = _baseline(composer, space)
     settings = composer.settings(as_overrides(baseline))
     every = [settings]
     for name, domain in space.parameters.items():
-        points = domain.points() if isinstance(domain, Choice) else (domain.points() or ())[:1]
-        for value in points or ():
+        for value in domain.bounds():
             every.append(composer.settings(as_overrides({**baseline, name: value})))
     ops = dict.fromkeys(op for each in every for op in ops_needed(each))
     return Composed(baseline=baseline, settings=settings, every=tuple(every), ops=tuple(ops))
@@ -55,7 +54,7 @@ def check_same_work(space: SearchSpace) -> None:
     """Raises UsageError for a parameter that gives candidates other work: their tokens/s would not compare."""
     for name, domain in space.parameters.items():
         group = name.lstrip("+").partition(".")[0]
-        if group == "workload" or name.lstrip("+") == "model":
+        if group in ("workload", "script") or name.lstrip("+") == "model":
             values = ",".join((domain.points() or ())[:4])
             raise UsageError(
                 f"{name}={values}: every candidate of a study does the same work; type one value, "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
@@ -18,6 +19,7 @@ from sweeper.core.script import typed_as
 from sweeper.errors import NothingMeasured, SweeperError, UsageError
 from sweeper.hydra_edge.compose import callbacks_of, no_model, settings_of
 from sweeper.hydra_edge.job import Throughput
+from sweeper.places import conf_dir
 from sweeper.run.dry_run import check_model
 from sweeper.terminal import exit_with, terminal
 
@@ -46,6 +48,10 @@ class StudyCallback(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """A model must be there; the sweepers compose the jobs, and check the rest."""
         overrides = _typed(config)
+        try:
+            _no_other_subdir(config)
+        except UsageError as error:
+            exit_with(error)
         if not config.get("model") and not any(
             override.key_or_group.split(".")[0] == "model" for override in overrides
         ):
@@ -86,6 +92,17 @@ def _no_script(typed: Sequence[Override]) -> None:
         raise UsageError(
             f"{script}: a script is tuned by a study; type python -m sweeper {script} "
             "hydra/sweeper=optuna"
+        )
+
+
+def _no_other_subdir(config: DictConfig) -> None:
+    """Raises UsageError where trials would lie elsewhere than what reads them looks."""
+    ours = yaml.safe_load((conf_dir() / "config.yaml").read_text())["hydra"]["sweep"]["subdir"]
+    typed = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
+    if typed != ours:
+        raise UsageError(
+            f"hydra.sweep.subdir={typed}: trials lie in trials/<number> of their study, and reports "
+            "find them there; leave it out, and type hydra.sweep.dir=<a folder> for the study's own"
         )
 
 

@@ -25,7 +25,7 @@ def ops_of_default_study(accelerator: str) -> tuple[str, ...]:
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         config = hydra.compose_config("config", study, run_mode=RunMode.MULTIRUN)
-        space = read((), config.hydra.sweeper.params).space
+        space = read((), config.hydra.sweeper.params, hydra.config_loader).space
         composer = Composer(hydra.config_loader, config, study)
         needed = dict.fromkeys(ops_needed(composer.settings(())))
         for name, domain in space.parameters.items():

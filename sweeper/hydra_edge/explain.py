@@ -35,8 +35,9 @@ from sweeper.core.what_fits import (
 )
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.compose import settings_of
+from sweeper.hydra_edge.deletions import check_deletions
 from sweeper.hydra_edge.explain_hardware import Hardware, hardware_of
-from sweeper.hydra_edge.messages import EXPECTED, usage_error
+from sweeper.hydra_edge.messages import is_expected, usage_error
 from sweeper.hydra_edge.schema import register
 from sweeper.places import conf_dir
 from sweeper.run.dry_run import check_model
@@ -54,7 +55,8 @@ class Explanation:
     ``refusals`` are all that is against the settings. Where the plan forbids them, ``nearest`` are
     changes of a setting or two that it allows, and what follows is of the first. ``found`` is what
     would make it fit, ``shorter`` a sequence with which the closest of it would, ``larger_limit``
-    what would where no settings do, ``larger_micro_size`` what fits too.
+    what would where no settings do, ``larger_micro_size`` what fits too. ``closest`` is the judgement
+    on what comes closest, of the settings themselves where no change does.
     """
 
     arguments: tuple[str, ...]
@@ -70,6 +72,7 @@ class Explanation:
     found: Found | None = None
     shorter: Answer | None = None
     larger_limit: Answer | None = None
+    closest: Judgement | None = None
     larger_micro_size: int | None = None
 
     @property
@@ -136,12 +139,16 @@ def _with_advice(
     if fits and not explanation.forbidden and not isinstance(explanation.plan.ready, Unsupported):
         return replace(explanation, larger_micro_size=largest_micro_size(settings, need))
     found, shorter = sufficient_changes(settings, need), None
+    closest = memory
+    if found.closest and memory and memory.fit and found.closest.fit.fullness < memory.fit.fullness:
+        acting = plan(found.closest.settings, hardware.machine(found.closest.settings)).settings
+        closest = judge(acting, profile, hardware.machine(acting), hardware.node(acting))
     if found.closest and not found.answers:
         shorter = shorter_sequence(found.closest.settings, need)
     larger = None
     if memory is not None and memory.limit is not None and memory.base_is_too_large:
         larger = _larger_limit(settings, memory.limit.set_by, need)
-    return replace(explanation, found=found, shorter=shorter, larger_limit=larger)
+    return replace(explanation, found=found, shorter=shorter, larger_limit=larger, closest=closest)
 
 
 def _larger_limit(settings: Settings, set_by: str, need: Need) -> Answer | None:
@@ -176,10 +183,13 @@ def compose(arguments: Sequence[str]) -> Settings:
                 f"explain {argument}: takes settings alone; type python -m sweeper explain +model=gpt2"
             )
     register()
+    check_deletions(arguments)
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             return settings_of(_config(_with_hardware(arguments)))
-    except EXPECTED as error:
+    except Exception as error:
+        if not is_expected(error):
+            raise
         raise usage_error(error, arguments) from error
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from sweeper.core.judgement import Judgement
-from sweeper.core.ladders import SPLITS, Change, ladders
+from sweeper.core.ladders import LESS_OFFLOAD, ON_DEVICE, SPLITS, Change, ladders
 from sweeper.core.memory.calibration import FIT_MARGIN
 from sweeper.core.memory.demand import PROBABLY_FITS, Demand
 from sweeper.core.memory_limit import DEVICE, HOST, MemoryLimit
@@ -27,6 +27,9 @@ _TRIED = {  # by ladder
     "precision": "16 bits",
     "checkpointing": "checkpointing",
     "offload": "offload",
+    LESS_OFFLOAD: "less offload",
+    ON_DEVICE: "checkpoints on the devices",
+    "offload.pin_memory": "host memory that is not page-locked",
     "hardware.ranks": "eight times the ranks",
     **{f"parallel.{kind}": "ranks that share the model" for kind in SPLITS},
 }
@@ -202,13 +205,39 @@ def _no_answer(explanation: Explanation, found: Found) -> Iterator[str]:
         return
     tried = list(dict.fromkeys(_TRIED[ladder] for ladder in _ladders(memory.settings)))
     yield f"None of these makes it surely fit, nor do up to {MOST_CHANGES} together: {', '.join(tried)}."
-    if closest is None or closest.fit.mean_bytes >= memory.fit.mean_bytes:
-        return
-    typed = _typed_together(closest, explanation)
-    yield f"What needs least of all, {size(closest.fit.mean_bytes)}: {typed}"
-    if explanation.shorter is not None:
+    better = closest is not None and closest.fit.fullness < memory.fit.fullness
+    if closest is not None and better:
+        yield f"{_least(explanation, memory, closest)}: {_typed_together(closest, explanation)}"
+    elif memory.is_host_short:
+        yield "Nothing that is allowed needs less of the host than these settings do."
+    yield from _larger_host(explanation)
+    if better and explanation.shorter is not None:
         (change,) = explanation.shorter.changes
         yield f"It would surely fit with {change.typed} too."
+
+
+def _least(explanation: Explanation, memory: Judgement, closest: Answer) -> str:
+    """Of what is short: of both, where the host is that, or would be."""
+    device, host = size(closest.fit.mean_bytes), size(closest.fit.host_bytes)
+    if memory.is_host_short:
+        return f"The host is short. What needs least of it, {host} a node beside {device} a rank"
+    if explanation.closest is not None and explanation.closest.is_host_short:
+        return f"What comes closest, {device} a rank and {host} of the host a node"
+    return f"What needs least of all, {device}"
+
+
+def _larger_host(explanation: Explanation) -> Iterator[str]:
+    """Where the host alone is in the way, of these settings or of what comes closest."""
+    found = (("These settings", explanation.memory), ("That", explanation.closest))
+    for what, judged in found:
+        needed = judged.sufficient_host_bytes if judged and judged.is_host_short else None
+        if needed is not None:
+            typed = f": type hardware.host_memory={needed / 2**30:g}GiB"
+            yield (
+                f"{what} would surely fit the host with {size(needed)} of memory a node"
+                f"{typed if explanation.imagined else ''}"
+            )
+            return
 
 
 def _ladders(settings: Settings) -> Iterator[str]:

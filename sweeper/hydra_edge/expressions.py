@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import yaml
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
+    ChoiceSweep,
     IntervalSweep,
     Override,
     RangeSweep,
@@ -16,6 +20,7 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import OverrideParseException
 
+from sweeper.core.settings import setting_names
 from sweeper.core.space import Choice, Domain, FloatRange, IntRange, SearchSpace
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.messages import unparsable
@@ -30,21 +35,25 @@ class Typed:
     space: SearchSpace
 
 
-def read(arguments: Sequence[str], params: Mapping[str, Any]) -> Typed:
+def read(
+    arguments: Sequence[str], params: Mapping[str, Any], loader: ConfigLoader | None = None
+) -> Typed:
     """Command line over ``params`` (``hydra.sweeper.params``): what is typed replaces what it contradicts.
 
-    Raises UsageError for an expression that does not parse.
+    ``loader`` knows the options of a group, which ``glob`` is one of. Raises UsageError for an
+    expression that does not parse.
     """
+    parse = functools.partial(_parse, parser=OverridesParser.create(config_loader=loader))
     parameters: dict[str, Domain] = {}
     fixed: list[str] = []
     for name, expression in params.items():
-        override = _parse(f"{name}={expression}", where=f"hydra.sweeper.params.{name}={expression}")
+        override = parse(f"{name}={expression}", where=f"hydra.sweeper.params.{name}={expression}")
         if override.is_sweep_override():
             parameters[_name(override)] = _domain(override)
         else:
             fixed.append(str(override.input_line))
     for argument in arguments:
-        override = _parse(argument, where=argument)
+        override = parse(argument, where=argument)
         parameters = _without_conflicts(parameters, override)
         if override.is_sweep_override():
             parameters[_name(override)] = _domain(override)
@@ -94,45 +103,102 @@ def settings_of_option(group: str, option: str) -> list[str]:
     return [f"{group}.{name}" for name in yaml.safe_load(file.read_text())]
 
 
-def _parse(line: str, *, where: str) -> Override:
+def _parse(line: str, *, where: str, parser: OverridesParser) -> Override:
     try:
-        (override,) = OverridesParser.create().parse_overrides([line])
+        (override,) = parser.parse_overrides([line])
     except OverrideParseException as error:
         raise UsageError(unparsable(where, error)) from error
     return override
 
 
 def _name(override: Override) -> str:
-    """What is typed before the ``=``, ``+`` and package included."""
-    return str(override.get_key_element())
+    """What is typed before the ``=``, ``+`` and package included.
+
+    Without the ``++`` before a setting: that one is there in any case.
+    """
+    name = str(override.get_key_element())
+    is_setting = override.is_force_add() and override.key_or_group in setting_names()
+    return name.removeprefix("++") if is_setting else name
 
 
 def _domain(override: Override) -> Domain:
     value = override.value()
     if override.is_choice_sweep():
-        values = override.sweep_iterator(transformer=Transformer.encode)
-        return Choice(values=tuple(dict.fromkeys(str(value) for value in values)))
+        return Choice(values=tuple(dict.fromkeys(_choices(override, value))))
     if isinstance(value, RangeSweep):
-        return _range(override, value)
-    assert isinstance(value, IntervalSweep)
+        domain = _range(override, value)
+    else:
+        assert isinstance(value, IntervalSweep)
+        domain = _interval(override, value)
+    if isinstance(domain, FloatRange) and _is_whole(override.key_or_group):
+        return _in_whole_numbers(override, domain)
+    return domain
+
+
+def _choices(override: Override, value: Any) -> Sequence[str]:
+    """In the order that was typed: a study draws anyway, and one that goes on must know its space."""
+    if isinstance(value, ChoiceSweep):
+        return [str(Transformer.encode(each)) for each in value.list]
+    found = [str(each) for each in override.sweep_iterator()]
+    if not found:
+        raise UsageError(
+            f"{override.input_line}: no option of {override.key_or_group} matches; type "
+            "for example 'zero=glob(stage*)', or choice() of the options"
+        )
+    return found
+
+
+def _interval(override: Override, value: IntervalSweep) -> Domain:
     low, high = value.start, value.end
     if low is None or high is None or not low < high:
         raise UsageError(f"{override.input_line}: the interval is empty; give interval(low,high)")
     log = "log" in value.tags
+    if log and not low > 0:
+        raise UsageError(
+            f"{override.input_line}: a logarithm begins above 0; type for example "
+            f"{_name(override)}=tag(log,interval({min(1, high / 1000):g},{high:g})), or leave "
+            "tag(log) out"
+        )
     if isinstance(low, int) and isinstance(high, int):
         return IntRange(low=low, high=high, log=log)
     return FloatRange(low=float(low), high=float(high), log=log)
 
 
 def _range(override: Override, value: RangeSweep) -> Domain:
-    """Hydra's ``range`` stops before its end, as Python's does."""
+    """Hydra's ``range`` stops before its end, as Python's does, and may go down."""
     start, stop, step = value.start, value.stop, value.step
-    if start is None or stop is None or not step > 0 or not start < stop:
-        raise UsageError(f"{override.input_line}: the range is empty; give range(start,stop,step)")
-    if value.shuffle:
-        return Choice(values=tuple(str(v) for v in override.sweep_iterator(Transformer.encode)))
+    if start is None or stop is None or not step or not (stop - start) * step > 0:
+        raise UsageError(
+            f"{override.input_line}: the range is empty; give range(start,stop,step), with a step "
+            "below 0 where it goes down"
+        )
     if all(isinstance(number, int) for number in (start, stop, step)):
-        last = start + (int(stop - start - 1) // int(step)) * step
-        return IntRange(low=int(start), high=int(last), step=int(step))
+        numbers = range(int(start), int(stop), int(step))
+        low, high = sorted((numbers[0], numbers[-1]))
+        return IntRange(low=low, high=high, step=abs(int(step)))
     count = int((stop - start) / step - 1e-9)
-    return FloatRange(low=float(start), high=float(start + count * step), step=float(step))
+    least, most = sorted((float(start), float(start + count * step)))
+    return FloatRange(low=least, high=most, step=abs(float(step)))
+
+
+def _is_whole(name: str) -> bool:
+    """Whether the setting takes whole numbers alone."""
+    kind = setting_names().get(name, {}).get("type")
+    return int in (kind, *get_args(kind)) and float not in get_args(kind)
+
+
+def _in_whole_numbers(override: Override, domain: FloatRange) -> IntRange:
+    """Those of a range, of a setting that takes no others."""
+    numbers = (domain.low, domain.high, domain.step or 1.0)
+    if domain.step is not None and not all(number.is_integer() for number in numbers):
+        raise UsageError(
+            f"{override.input_line}: {override.key_or_group} is a whole number; give whole numbers, "
+            "for example range(1,5)"
+        )
+    low, high = math.ceil(domain.low), math.floor(domain.high)
+    if not low < high and domain.step is None:
+        raise UsageError(
+            f"{override.input_line}: there are not two whole numbers in it, which "
+            f"{override.key_or_group} is; give interval(low,high) with more in it"
+        )
+    return IntRange(low=low, high=high, step=int(domain.step or 1), log=domain.log)

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from typing import Any
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from sweeper.core.settings import setting_names, unknown_setting
 from sweeper.errors import SweeperError, UsageError
 from sweeper.hydra_edge.compose import no_model, options
-from sweeper.hydra_edge.schema import OptunaSweeperConf
+from sweeper.hydra_edge.schema import SAMPLERS, OptunaSweeperConf
 
 EXPECTED = (HydraException, OmegaConfBaseException)
+_OTHER_OPTIONS: Mapping[str, Sequence[str]] = {
+    "hydra/sweeper": ("optuna", "basic"),
+    "hydra/sweeper/sampler": tuple(SAMPLERS),
+}
+_NO_SWEEPER = (
+    r"(?:Sweep parameters '(?=[^']+' requires --multirun)|Ambiguous value for argument ')([^']+)'"
+)
+# Hydra raises a plain ValueError for zero=3, which YAML reads as a number.
+_NO_OPTION = "Config group override must be a string or a list"
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether it says that what was typed is wrong; any other is a bug."""
+    return isinstance(error, EXPECTED) or (
+        isinstance(error, ValueError) and str(error).startswith(_NO_OPTION)
+    )
 
 
 def usage_error(error: Exception, arguments: Sequence[str]) -> SweeperError:
@@ -35,7 +53,9 @@ def usage_error(error: Exception, arguments: Sequence[str]) -> SweeperError:
         return UsageError(_wrong_type(cause, text, arguments))
     if match := re.search(r"Could not override '([^']+)'", text):
         return UsageError(_unknown(match.group(1), arguments))
-    if match := re.search(r"Sweep parameters '([^']+)' requires --multirun", text):
+    if text.startswith(_NO_OPTION):
+        return UsageError(_no_option(arguments))
+    if match := re.search(_NO_SWEEPER, text):
         return UsageError(
             f"{match.group(1)} is a search expression, but no sweeper was chosen; type "
             "hydra/sweeper=optuna to search it, or -m for a plain grid"
@@ -58,6 +78,29 @@ def _missing(error: MissingConfigException, text: str) -> str:
             f"; type +model={close}"
         )
     return f"{group}={option}: allowed are {', '.join(allowed)}; type {plus}{group}={close}"
+
+
+def _no_option(arguments: Sequence[str]) -> str:
+    """For ``zero=3``: a group was typed with a number, true or null, alone or among others."""
+    for argument in arguments:
+        name, _, value = argument.lstrip("+").partition("=")
+        group = name.partition("@")[0]
+        allowed = options(group) or _OTHER_OPTIONS.get(group, ())
+        if not allowed or (words := _not_words(value)) is None:
+            continue
+        plus = "+" if group == "model" else ""
+        meant = [option for option in allowed if option.endswith(words)] or allowed
+        close = _closest(words, meant)
+        return f"{argument}: allowed are {', '.join(allowed)}; type {plus}{group}={close}"
+    return f"{' '.join(arguments)}: a group takes the name of one of its options; type zero=stage3"
+
+
+def _not_words(value: str) -> str | None:
+    """What of it YAML takes for no string; None where all of it are words."""
+    for word in re.split(r"[(),\[\]\s]+", value):
+        if word and not isinstance(yaml.safe_load(word), str):
+            return word
+    return None
 
 
 def unparsable(override: str, error: Exception) -> str:
@@ -103,13 +146,33 @@ def _unknown(key: str, arguments: Sequence[str]) -> str:
     if key == "space":
         return f"{typed}: a space is searched by a study; type hydra/sweeper=optuna {typed}"
     if key.startswith("hydra.sweeper."):
-        names = [f"hydra.sweeper.{f.name}" for f in fields(OptunaSweeperConf) if f.name[0] != "_"]
-        return f"{typed}: allowed are {', '.join(names)}; type {_closest(key, names)}={value}"
+        return _unknown_option(key.removeprefix("hydra.sweeper."), value, typed)
     if key.startswith("hydra"):
         return (
             f"{typed}: Hydra has no setting {key}; type python -m sweeper --cfg hydra to see them"
         )
     return unknown_setting(key, typed)
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raises UsageError for one of the sweeper's that there is not: what ``+`` adds, Hydra takes."""
+    known = {f.name for f in fields(OptunaSweeperConf)}
+    for name, value in options.items():
+        if name not in known:
+            raise UsageError(_unknown_option(name, value, f"hydra.sweeper.{name}={value}"))
+
+
+def _unknown_option(name: str, value: Any, typed: str) -> str:
+    if name == "search_space":
+        return (
+            f"{typed}: the old name of hydra.sweeper.params; type an expression for each parameter, "
+            "for example 'batch.micro_size=choice(1,2,4)'"
+        )
+    names = [f"hydra.sweeper.{f.name}" for f in fields(OptunaSweeperConf) if f.name[0] != "_"]
+    if f"hydra.sweeper.{name}" in names:
+        return f"{typed}: is an option of a study; type hydra/sweeper=optuna too"
+    close = _closest(f"hydra.sweeper.{name}", names)
+    return f"{typed}: allowed are {', '.join(names)}; type {close}={value}"
 
 
 def _closest(given: str, allowed: Iterable[str]) -> str:

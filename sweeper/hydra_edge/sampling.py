@@ -26,6 +26,7 @@ def open_sampler(
     folder: StudyFolder,
     config: DictConfig,
     num_finished: int,
+    work: Mapping[str, Any],
 ) -> Any:
     """Knows of no trial yet, also where some have ended before. Raises UsageError for bad options."""
     from sweeper.search.optuna_sampler import OptunaSampler
@@ -33,22 +34,31 @@ def open_sampler(
 
     check_directions(options.get("direction"), objective)
     extend = _custom_search_space(options.get("custom_search_space"), config)
-    seed = options.get("seed")
+    sampler = dict(options["sampler"])
+    own_seed = sampler.pop("seed", None)  # where the stock plugin has it
+    seed = options.get("seed") if own_seed is None else own_seed
     if options.get("storage") is None:
         # The folders hold the facts: a journal that is here was left by a run that was killed. It may
         # end in half a line, and the lock beside it would be waited for; it is written anew.
         for path in folder.path.glob(f"{folder.journal.name}*"):
             path.unlink(missing_ok=True)
-    guided = is_guided(options["sampler"])
+    guided = is_guided(sampler)
+    if guided and (unknown := [name for name in sampler if name[0] != "_"]):
+        raise UsageError(
+            f"hydra.sweeper.sampler.{unknown[0]}={sampler[unknown[0]]}: the sampler guided takes a "
+            "seed alone; type hydra/sweeper/sampler=tpe for one of Optuna's"
+        )
     by_optuna = extend is not None or len(objective.directions) > 1
     study = open_study(
         space=space,
-        sampler=SAMPLERS["tpe"] if guided and by_optuna else options["sampler"],
+        sampler=SAMPLERS["tpe"] if guided and by_optuna else sampler,
         storage=options.get("storage"),
         journal=folder.journal,
         study_name=options.get("study_name") or folder.path.name,
         directions=objective.directions,
         value_names=objective.value_names,
+        work=work,
+        resuming=bool(options.get("resume")),
         # Another seed for the rest, else a sampler would draw what it drew before.
         seed=None if seed is None else seed + num_finished,
     )
@@ -62,6 +72,15 @@ def open_sampler(
         objective=objective,
         guided=guided,
     )
+
+
+def check_storage_of(options: Mapping[str, Any]) -> None:
+    """Before anything is run or written. Raises UsageError for a storage that cannot be had."""
+    if options.get("storage") is None:
+        return
+    from sweeper.search.optuna_study import check_storage
+
+    check_storage(options["storage"])
 
 
 def check_directions(given: Any, objective: Objective) -> None:

@@ -54,7 +54,8 @@ class OptunaSweeperConf:
         "where Optuna keeps the study: an RDB URL, or journal:PATH; null is a journal in the study's folder",
     )
     study_name: str | None = _option(
-        None, "its name in the storage; null is that of the study's folder"
+        None,
+        "its name in the storage, of one model and workload; null is that of the study's folder",
     )
     n_trials: int = _option(8, "trials that are run; what the plan rules out does not count")
     n_jobs: int = _option(1, "must be 1: trials that share a machine disturb each other's timing")
@@ -128,7 +129,10 @@ def register() -> None:
     node = {"name": name, "_target_": "${script.path}"}
     _store("script", node, group="model")
     for name, node in SAMPLERS.items():
-        _store(name, node, group="hydra/sweeper/sampler")
+        # Open: what a sampler of Optuna's may be given is for Optuna to say.
+        values: dict[str, Any] = {"seed": None, **node}
+        open_node = DictConfig(values, flags={"struct": False})
+        _store(name, open_node, group="hydra/sweeper/sampler")
     for name, resolver in (
         ("accelerator", accelerator),
         ("device_count", lambda: max(device_count(), 1)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -32,7 +32,7 @@ def write_study(
         "study_name": options.get("study_name") or folder.path.name,
         "storage": options.get("storage"),
         "created_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "arguments": [a for a in sys.argv[1:] if a != "hydra.mode=MULTIRUN"],
+        "arguments": _typed(sys.argv[1:]),
         "overrides": list(typed.fixed),
         "space": {name: _described(domain) for name, domain in typed.space.parameters.items()},
         "sweeper": {k: v for k, v in options.items() if k != "params"},
@@ -40,6 +40,12 @@ def write_study(
         "config": dict(config),
     }
     write_text(folder.study, yaml.safe_dump(document, sort_keys=False))
+
+
+def _typed(arguments: Sequence[str]) -> list[str]:
+    """Without the mode that a sweeper which is chosen brings by itself."""
+    chosen = any(argument.startswith("hydra/sweeper=") for argument in arguments)
+    return [a for a in arguments if not (chosen and a == "--multirun")]
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:

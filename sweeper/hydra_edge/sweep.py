@@ -31,9 +31,10 @@ from sweeper.hydra_edge.conclude import conclude, play_finals
 from sweeper.hydra_edge.conditions import Conditions, options_first
 from sweeper.hydra_edge.expressions import read
 from sweeper.hydra_edge.job_runner import JobRunner
+from sweeper.hydra_edge.messages import check_options
 from sweeper.hydra_edge.planner import Planner
 from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished
-from sweeper.hydra_edge.sampling import open_sampler
+from sweeper.hydra_edge.sampling import check_storage_of, open_sampler
 from sweeper.hydra_edge.script import fitted_to_script
 from sweeper.hydra_edge.study_file import resolved, write_study
 from sweeper.hydra_edge.study_plan import (
@@ -44,6 +45,7 @@ from sweeper.hydra_edge.study_plan import (
     study_plan,
 )
 from sweeper.hydra_edge.warm_start import earlier_trials, what_is_learned
+from sweeper.hydra_edge.work import work_of
 from sweeper.run.dry_run import check_model, groups_that_do_nothing, notes_on_model
 from sweeper.run.exclusive import what_disturbs
 from sweeper.run.interrupts import Interrupts
@@ -67,8 +69,9 @@ def sweep(
     Raises UsageError before anything is written, NothingMeasured and Interrupted after the report.
     """
     options = {name: _plain(value) for name, value in options.items()}
+    check_options(options)
     budget = budget_of(options)
-    typed = read(arguments, options.get("params") or {})
+    typed = read(arguments, options.get("params") or {}, hydra_context.config_loader)
     typed = replace(typed, space=options_first(typed.space))
     check_same_work(typed.space)
 
@@ -86,6 +89,7 @@ def sweep(
             f"hydra.sweep.dir={folder.path}: there is a study in this folder; "
             "type hydra.sweep.dir=<another folder>, or leave it out for a new one"
         )
+    check_storage_of(options)
     if found.settings.is_script:
         fitted = fitted_to_script(typed, lambda f: compose(f).settings(()), folder, screen)
         typed = fitted.typed
@@ -118,6 +122,12 @@ def sweep(
         folder=folder,
         config=config,
         num_finished=len(finished),
+        work=work_of(
+            settings,
+            environment=environment,
+            num_parameters=planner.num_parameters(settings),
+            folder=folder,
+        ),
     )
     screen.say(headline(settings, folder))
     shown = shown_budget(budget, options)

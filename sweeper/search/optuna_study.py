@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ from sweeper.errors import UsageError
 
 # Our own: it chooses the points by itself, so Optuna's sampler beside it need not think.
 GUIDED = "sweeper.search.guide.Guide"
+_JOURNAL = "journal:"
+_MOST_CHANGES = 4  # of another work, in one line
 _BESIDE_THE_GUIDE = {"_target_": "optuna.samplers.RandomSampler"}
 
 
@@ -42,24 +45,32 @@ def open_study(
     directions: Sequence[Direction],
     seed: int | None,
     value_names: Sequence[str] | None = None,
+    work: Mapping[str, Any] | None = None,
+    resuming: bool = False,
 ) -> optuna.study.Study:
     """The study in its storage: a URL, ``journal:PATH``, or the journal file where None.
 
-    ``value_names`` say what the values are, one for each direction.
+    ``value_names`` say what the values are, one for each direction, ``work`` what is trained and on
+    what. ``resuming`` is a study that its folder has said to be the same.
 
     Raises UsageError for a sampler or storage that cannot be had, and for a study of that name
-    which was made for another space or objective.
+    which was made for another space or objective, or has trials of other work.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     opened = _storage(storage, journal)
     built = _sampler(sampler, space, seed)
-    study = optuna.create_study(
-        storage=opened,
-        sampler=built,
-        study_name=study_name,
-        directions=list(directions),
-        load_if_exists=True,
-    )
+    try:
+        study = optuna.create_study(
+            storage=opened,
+            sampler=built,
+            study_name=study_name,
+            directions=list(directions),
+            load_if_exists=True,
+        )
+    except Exception as error:
+        raise UsageError(_no_storage(storage or journal, error)) from error
+    if work is not None:
+        _check_work(study, work, storage or journal, resuming=resuming)
     if [d.name.lower() for d in study.directions] != list(directions):
         raise UsageError(
             f"the study {study_name} in {storage or journal} was made for another objective; "
@@ -73,6 +84,8 @@ def open_study(
             "type hydra.sweeper.study_name=<a new name>"
         )
     study.set_user_attr("space", described)
+    if work is not None:
+        study.set_user_attr("work", dict(work))
     if value_names is not None and study.metric_names != list(value_names):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -81,6 +94,61 @@ def open_study(
         # Asked by a run that was killed; it is proposed again.
         study.tell(trial.number, state=TrialState.FAIL)
     return study
+
+
+def _check_work(
+    study: optuna.study.Study, work: Mapping[str, Any], where: Any, *, resuming: bool
+) -> None:
+    """A sampler would learn from another model's trials, and Optuna's tools would rank them together."""
+    advice = "type hydra.sweeper.study_name=<a new name>"
+    before = study.user_attrs.get("work")
+    if before is None:
+        if study.get_trials(deepcopy=False) and not resuming:
+            raise UsageError(
+                f"the study {study.study_name} in {where} has trials of which it is not written what "
+                f"they trained; {advice}"
+            )
+        return
+    changes = [
+        f"{name} was {before.get(name)}, is {work.get(name)}"
+        for name in dict.fromkeys([*work, *before])
+        if before.get(name) != work.get(name)
+    ]
+    if changes:
+        more = len(changes) - _MOST_CHANGES
+        told = [*changes[:_MOST_CHANGES], *([f"and {more} more"] if more > 0 else [])]
+        raise UsageError(
+            f"the study {study.study_name} in {where} is of other work: {'; '.join(told)}; {advice}"
+        )
+
+
+def check_storage(storage: str | None) -> None:
+    """Raises UsageError for one that cannot be had; makes no file."""
+    if storage is None:
+        return
+    file = _file_of(storage)
+    if file is None or file.exists():
+        _storage(storage, Path())
+    elif not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
+        why = "may not be written" if file.parent.is_dir() else "is no folder"
+        raise UsageError(_no_storage(storage, f"{file.parent} {why}"))
+
+
+def _file_of(storage: str) -> Path | None:
+    """Where a storage in a file is; None for one elsewhere."""
+    for scheme in (_JOURNAL, "sqlite:///"):
+        if storage.startswith(scheme) and (path := storage.removeprefix(scheme)):
+            return Path(path.partition("?")[0]) if scheme != _JOURNAL else Path(path)
+    return None
+
+
+def _no_storage(storage: Any, why: object) -> str:
+    lines = str(why).splitlines() or [type(why).__name__]
+    return (
+        f"hydra.sweeper.storage={storage}: {lines[0]}; allowed are a database URL, "
+        "journal:PATH and null (a journal in the study's folder); "
+        "type for example hydra.sweeper.storage=sqlite:///study.db"
+    )
 
 
 def is_guided(sampler: Mapping[str, Any]) -> bool:
@@ -102,16 +170,15 @@ def _storage(storage: str | None, journal: Path) -> BaseStorage:
     if storage is None:
         make_folder(journal.parent)
         return JournalStorage(JournalFileBackend(str(journal)))
-    if storage.startswith("journal:"):
-        return JournalStorage(JournalFileBackend(storage.removeprefix("journal:")))
     try:
+        if storage.startswith(_JOURNAL):
+            path = storage.removeprefix(_JOURNAL)
+            if not path:
+                raise ValueError("no path was given")
+            return JournalStorage(JournalFileBackend(path))
         return optuna.storages.get_storage(storage)
     except Exception as error:
-        raise UsageError(
-            f"hydra.sweeper.storage={storage}: {str(error).splitlines()[0]}; allowed are a database URL, "
-            "journal:PATH and null (a journal in the study's folder); "
-            "type for example hydra.sweeper.storage=sqlite:///study.db"
-        ) from error
+        raise UsageError(_no_storage(storage, error)) from error
 
 
 def _sampler(config: Mapping[str, Any], space: SearchSpace, seed: int | None) -> BaseSampler:

@@ -99,6 +99,54 @@ ERRORS = [
         "type hydra.sweeper.warm_start=results/<study>",
     ),
     ((*STUDY, "hydra/sweeper/sampler=x"), "hydra/sweeper/sampler=x: allowed are", "type"),
+    (("+model=gpt2", "zero=3"), "zero=3: allowed are stage0, stage1", "type zero=stage3"),
+    (("+model=gpt2", "precision=16"), "precision=16: allowed are autocast_bf16", "type precision="),
+    ((*STUDY, "zero=choice(1,3)"), "zero=choice(1,3): allowed are stage0", "type zero=stage1"),
+    # A mistake beside an expression is that mistake.
+    ((*STUDY, "zero=stage1,stage2", "workload.globl=4"), "no setting workload.globl", "type"),
+    ((*STUDY, "zero=stage1,stage2", "precision=int4"), "precision=int4: allowed are", "type"),
+    (("+model=gpt2", "~checkpointing"), "every training has a checkpointing", "checkpointing=none"),
+    ((*STUDY, "~zero.reduce_bucket_size"), "a setting has a value", "zero.reduce_bucket_size=null"),
+    (
+        ("-m", *STUDY, "hydra.sweep.subdir=${hydra.job.override_dirname}"),
+        "trials lie in trials/<number>",
+        "hydra.sweep.dir=",
+    ),
+    (
+        ("-m", "+model=gpt2-nano", "zero=stage0,stage1", "hydra.sweep.subdir=${hydra.job.num}"),
+        "trials lie in trials/<number>",
+        "hydra.sweep.dir=",
+    ),
+    ((*STUDY, "zero=glob(nix*)"), "no option of zero matches", "glob(stage*)"),
+    ((*STUDY, "+hydra.sweeper.n_trails=3"), "hydra.sweeper.n_trails=3", "hydra.sweeper.n_trials=3"),
+    (
+        (*STUDY, "hydra.sweeper.search_space={a:1}"),
+        "the old name of hydra.sweeper.params",
+        "choice(",
+    ),
+    (("+model=gpt2", "hydra.sweeper.n_trials=3"), "an option of a study", "hydra/sweeper=optuna"),
+    (
+        (*STUDY, "space=none", "hydra.sweeper.sampler.n_ei_candidates=3", "zero=stage0,stage1"),
+        "the sampler guided takes a seed alone",
+        "hydra/sweeper/sampler=tpe",
+    ),
+    (
+        (*STUDY, "offload.optimizer_ratio=tag(log,interval(0,1))"),
+        "a logarithm begins above 0",
+        "tag(log,interval(0.001,1))",
+    ),
+    ((*STUDY, "zero.stage=range(1,9)"), "zero.stage=8: allowed are 0, 1, 2, 3", "type zero.stage="),
+    (
+        (*STUDY, "+hydra.sweeper.params={script.args: 'choice(a,b)'}"),
+        "script.args=a,b: every candidate of a study does the same work",
+        "start a study for each",
+    ),
+    (
+        (*STUDY, "script.path=choice(a.py,b.py)"),
+        "every candidate of a study runs the same script",
+        "type one value",
+    ),
+    ((*STUDY, "hydra.sweeper.storage=journal:/nowhere/x.log"), "/nowhere is no folder", "type"),
     (("reprot", "x"), "there is no command reprot", "type python -m sweeper report"),
     (("exprot", "x"), "there is no command exprot", "type python -m sweeper export"),
     (("report",), "one study's folder is wanted", "type python -m sweeper report"),
@@ -281,7 +329,7 @@ def test_tab_completion_answers_for_the_installed_command(tmp_path):
     ],
 )
 def test_multirun_is_chosen_where_a_sweeper_is(arguments, added):
-    assert added == (with_mode(arguments)[-1] == "hydra.mode=MULTIRUN")
+    assert added == (with_mode(arguments) == ["--multirun", *arguments])
 
 
 def test_the_full_traceback_is_there_for_who_asks(tmp_path):

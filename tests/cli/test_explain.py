@@ -199,6 +199,28 @@ def test_a_host_is_judged_by_the_ranks_of_its_node(tmp_path):
     assert "of 4096 GiB: surely fits, P(fits) > 99 %" in words("hardware.host_memory=4TiB")
 
 
+def test_where_only_the_host_is_short_the_advice_is_of_the_host(tmp_path):
+    short = (*XL_ON_EIGHT, "zero=stage3", "offload=optimizer", "hardware.host_memory=17GiB")
+
+    def words(*arguments):
+        return " ".join(explained(*short, *arguments, cwd=tmp_path).split())
+
+    assert "offload=optimizer_and_params" not in words()
+    tight = words("hardware.device_memory=8GiB", "hardware.memory_limit=6GiB")
+    assert "The host is short. What needs least of it, 16 GiB a node" in tight
+    larger = tight.partition("type hardware.host_memory=")[2].split()[0]
+    host = words(f"hardware.host_memory={larger}").partition("the host of 8 ranks")[2]
+    assert ": surely fits" in host[: host.index("P(fits)")]
+
+
+def test_page_locked_memory_is_rounded_up_on_the_host(tmp_path):
+    offloaded = (*XL_ON_EIGHT, "zero=stage2", "offload=optimizer")
+    assert "page-locked rounding" in explained(*offloaded, cwd=tmp_path)
+    assert "page-locked rounding" not in explained(
+        *offloaded, "offload.pin_memory=false", cwd=tmp_path
+    )
+
+
 def test_a_host_for_ranks_on_the_cpu_can_be_described(tmp_path):
     text = explained(
         "+model=gpt2-xl", "hardware.ranks=4", "hardware.host_memory=256GiB", cwd=tmp_path

@@ -6,7 +6,14 @@ from itertools import pairwise
 import pytest
 
 from sweeper.core.memory.model import COMPONENTS, memory_need, memory_phases
-from sweeper.core.memory.pieces import Piece, peak_of_device, peak_of_process
+from sweeper.core.memory.pieces import (
+    PAGE_LOCKED_ROUNDING,
+    Piece,
+    page_locked,
+    page_locked_rounding,
+    peak_of_device,
+    peak_of_process,
+)
 from sweeper.core.model_profile import Activations, Extent, ModelProfile
 from tests.support import nano
 
@@ -334,3 +341,53 @@ def test_a_component_that_is_not_there_at_the_peak_has_a_phase_of_its_own():
     assert "activations" not in phases.device["step"]
     assert phases.device["backward"]["activations"] > 0
     assert phases.device["reduce"]["buckets and communication"] > 0
+
+
+def in_blocks(size, block=None):
+    piece = Piece(component="gradients", phase="always", bytes=size, place="host")
+    return sum(extra.bytes for extra in page_locked_rounding(page_locked([piece], block)))
+
+
+@pytest.mark.parametrize(
+    ("size", "block", "extra"),
+    [
+        (3 * MIB, None, MIB),
+        (4 * MIB, None, 0),
+        (4 * MIB + 1, None, 4 * MIB - 1),
+        (9 * MIB, 3 * MIB, 3 * MIB),  # three blocks of 4
+        (7 * MIB, 3 * MIB, 2 * MIB),  # two of them, and one that is a power of two
+    ],
+)
+def test_each_page_locked_block_is_a_power_of_two(size, block, extra):
+    assert extra == in_blocks(size, block)
+
+
+OFFLOADED = {"zero.stage": 3, "offload.optimizer": "cpu", "hardware.ranks": 3}
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_what_is_offloaded_to_page_locked_memory_takes_up_to_twice_as_much(stage):
+    pinned = on_gpu(**OFFLOADED | {"zero.stage": stage})
+    plain = on_gpu(**OFFLOADED | {"zero.stage": stage, "offload.pin_memory": False})
+    extra = pinned.host[PAGE_LOCKED_ROUNDING]
+    assert pinned.host_bytes == plain.host_bytes + extra
+    assert 0 < extra < plain.host_bytes
+    assert pinned.device == plain.device
+
+
+def test_nothing_is_rounded_up_on_the_cpu_or_where_nothing_is_offloaded():
+    offloaded = on_gpu(**OFFLOADED)
+    assert PAGE_LOCKED_ROUNDING in offloaded.host
+    for found in (
+        need(**OFFLOADED, **{"offload.pin_memory": True}),
+        on_gpu(**OFFLOADED | {"offload.optimizer": "none"}),
+        on_gpu(**OFFLOADED, **{"offload.pin_memory": False}),
+    ):
+        assert PAGE_LOCKED_ROUNDING not in {**found.device, **found.host}
+
+
+def test_checkpoints_on_the_host_are_page_locked_too():
+    there = {"checkpointing.every_nth_block": 1, "checkpointing.on_cpu": True}
+    three = {"batch.micro_size": 3, "workload.global_batch_size": 3}
+    assert PAGE_LOCKED_ROUNDING in on_gpu(**there, **three).host
+    assert PAGE_LOCKED_ROUNDING not in on_gpu(**there).host  # a block's input is a power of two

@@ -8,7 +8,7 @@ from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, Stopped
 from sweeper.core.space import Choice, FloatRange, IntRange, SearchSpace
 from sweeper.errors import UsageError
 from sweeper.search.optuna_sampler import OptunaSampler
-from sweeper.search.optuna_study import load_study, open_study
+from sweeper.search.optuna_study import check_storage, load_study, open_study
 from tests.support import measured, trial_of
 
 SPACE = SearchSpace(
@@ -17,7 +17,9 @@ SPACE = SearchSpace(
 TPE = {"_target_": "optuna.samplers.TPESampler"}
 
 
-def opened(tmp_path, *, space=SPACE, sampler=TPE, storage=None, directions=("maximize",), seed=1):
+def opened(
+    tmp_path, *, space=SPACE, sampler=TPE, storage=None, directions=("maximize",), seed=1, **more
+):
     return open_study(
         space=space,
         sampler=sampler,
@@ -26,6 +28,7 @@ def opened(tmp_path, *, space=SPACE, sampler=TPE, storage=None, directions=("max
         study_name="test",
         directions=directions,
         seed=seed,
+        **more,
     )
 
 
@@ -132,6 +135,9 @@ def test_a_study_of_the_same_name_for_another_space_is_refused(tmp_path):
         ({"sampler": {"_target_": "optuna.samplers.NoSuch"}}, "no such sampler"),
         ({"sampler": {**TPE, "n_startup": 3}}, "cannot be made"),
         ({"storage": "nosuch://x"}, "hydra.sweeper.storage=nosuch://x"),
+        ({"storage": "journal:"}, "no path was given"),
+        ({"storage": "journal:/nowhere/x.log"}, "No such file or directory"),
+        ({"storage": "sqlite:////nowhere/x.db"}, "hydra.sweeper.storage=sqlite:////nowhere/x.db"),
     ],
 )
 def test_a_sampler_or_storage_that_cannot_be_had_is_one_line(tmp_path, wrong, said):
@@ -139,6 +145,78 @@ def test_a_sampler_or_storage_that_cannot_be_had_is_one_line(tmp_path, wrong, sa
         opened(tmp_path, **wrong)
     assert "\n" not in str(error.value)
     assert "type" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "storage", ["sqlite:////nowhere/x.db", "journal:/nowhere/x.log", "journal:"]
+)
+def test_a_storage_is_looked_at_before_anything_is_written(storage):
+    with pytest.raises(UsageError, match=f"hydra.sweeper.storage={storage}: "):
+        check_storage(storage)
+
+
+@pytest.mark.parametrize("scheme", ["sqlite:///", "journal:"])
+def test_looking_at_a_storage_makes_none(tmp_path, scheme):
+    check_storage(f"{scheme}{tmp_path / 'study'}")
+    check_storage(None)
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        "postgresql://user:s3cret@localhost/x",
+        "nosuch://user:s3/cr@et@localhost/x",
+        "nosuch://localhost/x?user=u&password=s3cret",
+    ],
+)
+def test_a_password_is_in_no_message(storage):
+    with pytest.raises(UsageError, match=r"\*\*\*") as error:
+        check_storage(storage)
+    assert "s3" not in str(error.value)
+    assert "localhost/x" in str(error.value)
+
+
+NANO = {"model.name": "gpt2-nano", "model.layers": 2, "workload.global_batch_size": 4}
+
+
+def with_a_trial(tmp_path, **more):
+    study = opened(tmp_path, **more)
+    sampler = OptunaSampler(SPACE, study, seed=1)
+    sampler.tell(sampler.ask(), trial_of(0, measured()), repeat=False)
+
+
+def test_a_study_of_the_same_name_goes_on_with_the_same_work(tmp_path):
+    with_a_trial(tmp_path, work=NANO)
+    assert 1 == len(opened(tmp_path, work=dict(NANO)).trials)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"model.name": "llama-nano"}, "model.name was gpt2-nano, is llama-nano"),
+        ({"workload.global_batch_size": 8}, "workload.global_batch_size was 4, is 8"),
+        ({"script.path": "/a/train.py"}, "script.path was None, is /a/train.py"),
+    ],
+)
+def test_a_study_of_the_same_name_for_other_work_is_refused(tmp_path, other, said):
+    with_a_trial(tmp_path, work=NANO)
+    with pytest.raises(UsageError, match="is of other work: ") as error:
+        opened(tmp_path, work=NANO | other)
+    assert said in str(error.value)
+    assert str(error.value).endswith("type hydra.sweeper.study_name=<a new name>")
+
+
+def test_a_study_that_does_not_say_what_it_trained_is_taken_where_it_has_no_trials(tmp_path):
+    opened(tmp_path)
+    assert NANO == opened(tmp_path, work=NANO).user_attrs["work"]
+
+
+def test_a_study_with_trials_that_does_not_say_what_they_trained_is_refused(tmp_path):
+    with_a_trial(tmp_path)
+    with pytest.raises(UsageError, match="it is not written what they trained; type"):
+        opened(tmp_path, work=NANO)
+    assert 1 == len(opened(tmp_path, work=NANO, resuming=True).trials)  # its folder has said it
 
 
 def test_a_study_of_the_same_name_for_another_objective_is_refused(tmp_path):

@@ -22,6 +22,8 @@ def test_placeholders_are_filled_in_behind_the_shells_words():
         ("""'{"a": {"b": 1}}'""", '{"a": {"b": 1}}'),
         ("{}", "{}"),
         ("x{1,2}", "x{1,2}"),
+        ("${HOME}/x", "${HOME}/x"),
+        ("${{HOME}}/x", "${HOME}/x"),
     ],
 )
 def test_other_braces_are_the_scripts(typed, word):

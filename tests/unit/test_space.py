@@ -5,8 +5,15 @@ from sweeper.errors import UsageError
 from sweeper.hydra_edge.expressions import read
 
 
-def domain(expression):
-    return read([f"x={expression}"], {}).space.parameters["x"]
+class Options:
+    """Of the groups: what Hydra's loader is asked for."""
+
+    def get_group_options(self, group, results_filter=None):
+        return ["stage0", "stage1", "stage3", "stage3_hpz"] if group == "zero" else []
+
+
+def domain(expression, name="x"):
+    return read([f"{name}={expression}"], {}, Options()).space.parameters[name]
 
 
 @pytest.mark.parametrize(
@@ -17,6 +24,13 @@ def domain(expression):
         ("choice(stage0,stage1)", Choice(values=("stage0", "stage1"))),
         ("range(1,5)", IntRange(low=1, high=4)),
         ("range(1,10,3)", IntRange(low=1, high=7, step=3)),
+        ("range(4,0,-1)", IntRange(low=1, high=4)),
+        ("range(8,1,-3)", IntRange(low=2, high=8, step=3)),
+        ("sort(range(1,5),reverse=true)", IntRange(low=1, high=4)),
+        ("shuffle(range(1,5))", IntRange(low=1, high=4)),
+        ("range(1.0,0.0,-0.25)", FloatRange(low=0.25, high=1.0, step=0.25)),
+        ("sort(4,2,1,reverse=true)", Choice(values=("4", "2", "1"))),
+        ("shuffle(b,a)", Choice(values=("b", "a"))),
         ("range(0,1,0.5)", FloatRange(low=0.0, high=0.5, step=0.5)),
         ("interval(0.1,0.9)", FloatRange(low=0.1, high=0.9)),
         ("int(interval(1,8))", IntRange(low=1, high=8)),
@@ -27,11 +41,79 @@ def test_hydras_sweep_expressions_become_domains(expression, expected):
     assert expected == domain(expression)
 
 
-@pytest.mark.parametrize("expression", ["choice(1,2", "choise(1,2)", "range(5,1)", "interval(2,1)"])
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "choice(1,2",
+        "choise(1,2)",
+        "range(5,1)",
+        "range(1,5,-1)",
+        "range(1,5,0)",
+        "interval(2,1)",
+        "tag(log,interval(0,1))",
+        "tag(log,int(interval(0,9)))",
+        "glob(nix*)",
+    ],
+)
 def test_an_expression_that_does_not_parse_is_named_with_what_was_given(expression):
     with pytest.raises(UsageError, match="x=") as error:
         domain(expression)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("expression", "options"),
+    [
+        ("glob(stage*)", ("stage0", "stage1", "stage3", "stage3_hpz")),
+        ("glob([*],exclude=stage3*)", ("stage0", "stage1")),
+        ("glob([stage0,*hpz])", ("stage0", "stage3_hpz")),
+    ],
+)
+def test_a_glob_is_the_options_of_its_group(expression, options):
+    assert Choice(values=options) == domain(expression, "zero")
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("tag(log,interval(1000000,100000000))", IntRange(low=10**6, high=10**8, log=True)),
+        ("interval(0.5,8.5)", IntRange(low=1, high=8)),
+        ("range(1.0,9.0,2.0)", IntRange(low=1, high=7, step=2)),
+    ],
+)
+def test_of_a_setting_that_is_a_whole_number_a_range_is_of_whole_numbers(expression, expected):
+    assert expected == domain(expression, "zero.reduce_bucket_size")
+
+
+@pytest.mark.parametrize("expression", ["interval(0.1,0.9)", "range(1,3,0.5)"])
+def test_a_range_without_whole_numbers_is_refused_where_those_are_wanted(expression):
+    with pytest.raises(UsageError, match="whole number"):
+        domain(expression, "batch.micro_size")
+
+
+def test_a_fraction_stays_one():
+    assert FloatRange(low=0.1, high=1.0) == domain("interval(0.1,1)", "offload.optimizer_ratio")
+
+
+def test_a_setting_with_two_pluses_is_the_setting():
+    typed = read(["++zero.stage=choice(1,2)", "++ds.a=choice(1,2)"], {"zero.stage": "choice(0,3)"})
+    assert {"zero.stage": Choice(values=("1", "2")), "++ds.a": Choice(values=("1", "2"))} == (
+        typed.space.parameters
+    )
+
+
+@pytest.mark.parametrize(
+    ("domain", "bounds"),
+    [
+        (Choice(values=("a", "b", "c")), ("a", "b", "c")),
+        (IntRange(low=1, high=9), ("1", "9")),
+        (IntRange(low=1, high=1), ("1",)),
+        (FloatRange(low=0.0, high=1.0, step=0.25), ("0.0", "1.0")),
+        (FloatRange(low=0.1, high=0.9), ("0.1", "0.9")),
+    ],
+)
+def test_every_choice_and_both_ends_of_a_range_are_looked_at_before_a_study(domain, bounds):
+    assert bounds == domain.bounds()
 
 
 def test_a_typed_value_takes_its_parameter_out_of_the_space():

@@ -52,7 +52,13 @@ def need_within(limit):
             return None
         needs = units(planned.settings)
         there = needs <= limit
-        return Fit(mean_bytes=needs, host_bytes=0, probability=float(there), enough=there)
+        return Fit(
+            mean_bytes=needs,
+            host_bytes=0,
+            probability=float(there),
+            enough=there,
+            fullness=needs / limit,
+        )
 
     return need
 
@@ -129,7 +135,7 @@ def test_nothing_is_said_where_nothing_helps():
 
 def test_a_likely_fit_is_not_enough():
     def need(settings):
-        return Fit(mean_bytes=1.0, host_bytes=0, probability=0.9, enough=False)
+        return Fit(mean_bytes=1.0, host_bytes=0, probability=0.9, enough=False, fullness=1.0)
 
     assert () == answers_to(on_gpus(), need)
 
@@ -188,7 +194,13 @@ def shared_by_all(limit):
         degrees = settings.parallel
         needs = 240 / (degrees.tensor * degrees.pipeline * degrees.sequence)
         there = needs <= limit
-        return Fit(mean_bytes=needs, host_bytes=0, probability=float(there), enough=there)
+        return Fit(
+            mean_bytes=needs,
+            host_bytes=0,
+            probability=float(there),
+            enough=there,
+            fullness=needs / limit,
+        )
 
     return need
 
@@ -226,10 +238,69 @@ def test_where_nothing_is_enough_what_needs_least_is_told():
     assert found.closest.fit.mean_bytes == units(found.closest.settings)
 
 
+def host_units(settings):
+    """What is offloaded: the optimizer 120, parameters 20 more; a tenth less where not page-locked."""
+    offload = settings.offload
+    states = 120 * (offload.optimizer == "cpu") + 20 * (offload.params == "cpu")
+    return states * (0.9 if offload.pin_memory is False else 1.0)
+
+
+def need_of_both(device, host):
+    def need(settings):
+        planned = plan(settings, MACHINE)
+        if not isinstance(planned.ready, TrialSpec):
+            return None
+        needs = units(planned.settings), host_units(planned.settings)
+        fullness = max(needs[0] / device, needs[1] / host)
+        there = fullness <= 1.0
+        return Fit(
+            mean_bytes=needs[0],
+            host_bytes=round(needs[1]),
+            probability=float(there),
+            enough=there,
+            fullness=fullness,
+        )
+
+    return need
+
+
+OFFLOADED = {"zero.stage": 3, "offload.optimizer": "cpu"}
+
+
+def test_where_the_host_is_short_what_needs_least_of_it_is_told():
+    both = on_gpus(**OFFLOADED, **{"offload.params": "cpu"})
+    found = sufficient_changes(both, need_of_both(device=15, host=100))
+    assert () == found.answers
+    assert found.closest.fit.host_bytes < 140
+    assert "optimizer_and_params" not in " ".join(c.typed for c in found.closest.changes)
+
+
+def test_what_was_offloaded_comes_back_where_the_devices_have_room_for_it():
+    (first, *_) = answers_to(on_gpus(**OFFLOADED), need_of_both(device=130, host=100))
+    assert ("offload=none",) == tuple(change.typed for change in first.changes)
+    assert "none" == first.settings.offload.optimizer
+
+
+def test_memory_that_is_not_page_locked_is_proposed_where_that_is_enough():
+    answers = answers_to(on_gpus(**OFFLOADED), need_of_both(device=100, host=110))
+    assert {"offload.pin_memory=false"} in typed(answers)
+
+
+def test_nothing_comes_back_from_a_host_that_is_the_device_too():
+    on_cpu = nano(**OFFLOADED)
+    assert "offload=none" not in {c.typed for ladder in ladders(on_cpu) for c in ladder}
+
+
 def test_a_shorter_sequence_is_the_longest_half_that_is_enough():
     def need(settings):
         length = settings.workload.sequence_length
-        return Fit(mean_bytes=length, host_bytes=0, probability=1.0, enough=length <= 300)
+        return Fit(
+            mean_bytes=length,
+            host_bytes=0,
+            probability=1.0,
+            enough=length <= 300,
+            fullness=length / 300,
+        )
 
     whole = on_gpus(**{"model.max_positions": 1024, "workload.sequence_length": 1024})
     assert "workload.sequence_length=256" == shorter_sequence(whole, need).changes[0].typed
@@ -248,7 +319,13 @@ def with_buckets(limit):
         bucket = (zero.reduce_bucket_size or 500_000_000) / 10_000_000 * (zero.stage >= 1)
         kept = (zero.stage3_max_reuse_distance or 1_000_000_000) / 40_000_000 * (zero.stage == 3)
         needs = fit.mean_bytes + bucket + kept
-        return Fit(mean_bytes=needs, host_bytes=0, probability=1.0, enough=needs <= limit)
+        return Fit(
+            mean_bytes=needs,
+            host_bytes=0,
+            probability=1.0,
+            enough=needs <= limit,
+            fullness=needs / limit,
+        )
 
     return need
 
@@ -304,7 +381,7 @@ def test_the_second_copy_of_hpz_grows_with_its_node_where_it_is_as_large(
 def test_a_limit_that_is_enough_is_the_smallest_round_one():
     def need(settings):
         enough = (settings.hardware.memory_limit_bytes or 0) >= 650 * 2**20
-        return Fit(mean_bytes=1.0, host_bytes=0, probability=1.0, enough=enough)
+        return Fit(mean_bytes=1.0, host_bytes=0, probability=1.0, enough=enough, fullness=1.0)
 
     (change,) = sufficient_limit(nano(), "hardware.memory_limit", need).changes
     assert "hardware.memory_limit=704MiB" == change.typed

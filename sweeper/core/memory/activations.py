@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sweeper.core.memory.pieces import HEAP_BLOCK_BYTES, Phase, Piece, Place
+from sweeper.core.memory.pieces import HEAP_BLOCK_BYTES, Phase, Piece, Place, page_locked
 from sweeper.core.memory.share import Share
 from sweeper.core.model_profile import ModelProfile
 from sweeper.core.settings import Settings
@@ -75,6 +75,8 @@ def activations(settings: Settings, profile: ModelProfile, share: Share) -> list
     inputs = recomputed * block.input * share.in_flight
     add("activations", "forward", inputs, on_heap, place)
     add("activations", "backward", inputs, on_heap, place)
+    if settings.checkpointing.on_cpu:  # worker/building.py, save_on_cpu: page-locked on CUDA
+        pieces[-2:] = page_locked(pieces[-2:], block.input)
     if not share.has_embedding:
         return pieces
     # With all blocks behind it, the embedding: a tied table has a gradient from each end.

@@ -32,6 +32,12 @@ class Demand:
         return self.estimate.probability_below(self.limit_bytes)
 
     @property
+    def fullness(self) -> float:
+        """What is needed as a share of what there is."""
+        needed = self.estimate.mean_bytes + self.estimate.untouched_bytes
+        return needed / max(self.limit_bytes, 1)
+
+    @property
     def level(self) -> str:
         return level(self.estimate, self.limit_bytes)
 

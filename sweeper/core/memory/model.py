@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from sweeper.core.memory.activations import activations
 from sweeper.core.memory.pieces import (
+    PAGE_LOCKED_ROUNDING,
     Phase,
     Piece,
+    page_locked_rounding,
     peak_of_device,
     peak_of_process,
     phases_of_device,
@@ -28,6 +30,7 @@ COMPONENTS = (
     "activations",
     "logits and loss",
     "workspace",
+    PAGE_LOCKED_ROUNDING,
     "framework base",
 )
 # Resident set of a rank on the CPU that trains a model of no size: interpreter, libraries, threads
@@ -145,10 +148,12 @@ def memory_phases(settings: Settings, profile: ModelProfile) -> Phases:
 
 def _pieces(settings: Settings, profile: ModelProfile) -> list[Piece]:
     """Of the rank that needs most."""
-    of_each = [
-        [*states(settings, share), *activations(settings, profile, share)]
-        for share in shares_of(settings, profile)
-    ]
+    of_each = []
+    for share in shares_of(settings, profile):
+        pieces = [*states(settings, share), *activations(settings, profile, share)]
+        if settings.hardware.accelerator != "cpu":
+            pieces += page_locked_rounding(pieces)
+        of_each.append(pieces)
     return max(of_each, key=lambda pieces: _need(settings, profile, pieces).peak_bytes)
 
 

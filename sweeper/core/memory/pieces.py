@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
@@ -13,6 +14,7 @@ Sizes: TypeAlias = tuple[tuple[int, int], ...]
 # What glibc serves from its heap under the trials' own settings (run/launch.py): freed blocks of
 # this size go back to the kernel, smaller ones stay resident for the next that needs room.
 HEAP_BLOCK_BYTES = 32 * 2**20
+PAGE_LOCKED_ROUNDING = "page-locked rounding"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,7 @@ class Piece:
     """``bytes`` are allocated and, unless ``touched`` says less, written to in ``phase``.
 
     ``on_heap``: made of blocks so small that the C library keeps what is freed of them.
+    ``page_locked``: bytes of each block that torch allocates of it with ``pin_memory``; None: of none.
     """
 
     component: str
@@ -28,6 +31,7 @@ class Piece:
     touched: float | None = None
     place: Place = "device"
     on_heap: bool = False
+    page_locked: float | None = None
 
     @property
     def resident(self) -> float:
@@ -63,6 +67,34 @@ def flat(component: str, phase: Phase, size: float, place: Place = "device") -> 
         place=place,
         on_heap=size < HEAP_BLOCK_BYTES,
     )
+
+
+def page_locked(pieces: Iterable[Piece], block_bytes: float | None = None) -> list[Piece]:
+    """The same in page-locked blocks: of ``block_bytes``, of a piece that is less in one."""
+    return [replace(piece, page_locked=block_bytes or piece.bytes) for piece in pieces]
+
+
+def page_locked_rounding(pieces: Iterable[Piece]) -> list[Piece]:
+    """What torch's caching host allocator takes beyond what was asked for: up to as much again.
+
+    ATen/core/CachingHostAllocator.h, ``allocate``: each block is PowerOf2Ceil(size) bytes, unless
+    pinned_max_round_threshold_mb or pinned_max_cached_size_mb, which are unlimited, say otherwise.
+    """
+    return [
+        Piece(component=PAGE_LOCKED_ROUNDING, phase=p.phase, bytes=extra, place=p.place)
+        for p in pieces
+        if p.page_locked and (extra := _rounded_up(p.bytes, p.page_locked) - p.bytes) > 0
+    ]
+
+
+def _rounded_up(size: float, block_bytes: float) -> float:
+    whole = int(size // block_bytes)
+    return whole * _power_of_two(block_bytes) + _power_of_two(size - whole * block_bytes)
+
+
+def _power_of_two(size: float) -> float:
+    """The next one; 0 of what is less than a byte."""
+    return 0.0 if size < 1.0 else 2.0 ** math.ceil(math.log2(size))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,10 @@ from sweeper.core.memory.pieces import (
     Place,
     flat,
     of_parameters,
+    page_locked,
 )
 from sweeper.core.memory.share import Share
-from sweeper.core.memory.widths import BUCKET, NORM_BYTES, Widths, widths
+from sweeper.core.memory.widths import BUCKET, NORM_BYTES, Widths, is_pinned, widths
 from sweeper.core.settings import Settings
 
 
@@ -26,9 +27,14 @@ def stage3(settings: Settings, share: Share) -> list[Piece]:
     states_on: Place = "host" if offloaded else "device"
     weights_on: Place = "device" if offload.params == "none" else "host"
     group = min(settings.zero.sub_group_size or 1_000_000_000, own)
+    # _create_fp16_partitions_with_defragmentation: pinned whatever is asked for. Of the optimizer's,
+    # the gradients are, those in fp32 a sub-group at a time; master weights and moments are not.
+    weights = [flat("parameters", "always", own * w.weight, weights_on)]
+    gradients = [flat("gradients", "always", own * w.gradient, states_on)]
+    pinned = is_pinned(settings, "optimizer")
     pieces = [
-        flat("parameters", "always", own * w.weight, weights_on),
-        flat("gradients", "always", own * w.gradient, states_on),
+        *(weights if offload.params == "none" else page_locked(weights)),
+        *(page_locked(gradients) if pinned else gradients),
     ]
     on_host = _offloaded_share(settings, own, group) if offloaded else 0.0
     for place, part in ((states_on, on_host), ("device", 1.0 - on_host)):
@@ -39,8 +45,10 @@ def stage3(settings: Settings, share: Share) -> list[Piece]:
             pieces += [
                 flat("master weights", "always", own * part * w.master, place),
                 flat("optimizer states", "always", own * part * w.states, place),
-                flat("gradients", "always", own * part * gradient, place),
             ]
+            summed = [flat("gradients", "always", own * part * gradient, place)]
+            in_blocks = pinned and place == "host"
+            pieces += page_locked(summed, group * gradient) if in_blocks else summed
     if not offloaded:
         converted = w.master if w.gradient != w.master else 0
         pieces.append(flat("gradients", "step", group * (w.gradient + converted)))

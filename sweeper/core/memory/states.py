@@ -13,10 +13,11 @@ from sweeper.core.memory.pieces import (
     Sizes,
     flat,
     of_parameters,
+    page_locked,
 )
 from sweeper.core.memory.share import Share
 from sweeper.core.memory.stage3 import stage3
-from sweeper.core.memory.widths import BUCKET, NORM_BYTES, Widths, widths
+from sweeper.core.memory.widths import BUCKET, NORM_BYTES, Widths, is_pinned, widths
 from sweeper.core.settings import Settings
 
 _WITHIN_A_STEP: tuple[Phase, ...] = ("forward", "backward", "embedding", "reduce")
@@ -113,7 +114,7 @@ def _stages_1_and_2(settings: Settings, share: Share) -> list[Piece]:
     place: Place = "host" if offloaded else "device"
     pieces = [
         flat("parameters", "always", size * w.weight),
-        flat("master weights", "always", own * w.master, place),
+        *_pinned(settings, [flat("master weights", "always", own * w.master, place)]),
         flat("optimizer states", "always", own * w.states, place),
     ]
     filled = _filled(settings, share)
@@ -213,12 +214,15 @@ def _reduction(
 def _offloaded_gradients(settings: Settings, share: Share, w: Widths) -> list[Piece]:
     """fp32 gradients for CPU Adam, the 16-bit copy of its result, and a staging buffer on each side."""
     own, largest = share.own, share.largest_parameter
-    pieces = [
-        flat("gradients", "always", own * w.master, "host"),
-        flat("master weights", "always", own * w.weight, "host"),
-        flat("workspace", "always", largest * w.weight, "host"),
-        flat("workspace", "always", largest * w.weight),
-    ]
+    pieces = _pinned(
+        settings,
+        [
+            flat("gradients", "always", own * w.master, "host"),
+            flat("master weights", "always", own * w.weight, "host"),
+            flat("workspace", "always", largest * w.weight, "host"),
+        ],
+    )
+    pieces.append(flat("workspace", "always", largest * w.weight))
     if w.gradient != w.weight:  # _build_compact_grad_partition_buffer
         pieces += [flat("gradients", phase, own * w.gradient) for phase in _WITHIN_A_STEP[1:]]
     elif share.accumulation_steps > 1 and settings.zero.stage == 2:
@@ -226,3 +230,8 @@ def _offloaded_gradients(settings: Settings, share: Share, w: Widths) -> list[Pi
         part = w.weight / share.zero_ranks
         pieces += of_parameters("gradients", "always", share.sizes, part, "host")
     return pieces
+
+
+def _pinned(settings: Settings, pieces: list[Piece]) -> list[Piece]:
+    """stage_1_and_2.py, cpu_offload_pin_memory: each in one page-locked block, where it is offloaded."""
+    return page_locked(pieces) if is_pinned(settings, "optimizer") else pieces

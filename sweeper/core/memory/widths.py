@@ -1,8 +1,9 @@
-"""How many bytes an element of weights, gradients and states has, by precision and optimizer."""
+"""What an element of weights, gradients and states takes, and where it may lie."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sweeper.core.memory.share import Share
 from sweeper.core.settings import Settings
@@ -40,6 +41,13 @@ def widths(settings: Settings, share: Share) -> Widths:
         states=_moments(settings, share) * moment,
         update=0 if offloaded else _temporaries(settings),
     )
+
+
+def is_pinned(settings: Settings, what: Literal["optimizer", "params"]) -> bool:
+    """Whether what is offloaded of it lies in page-locked memory, as ds_config.py asks for it."""
+    offload, on_cuda = settings.offload, settings.hardware.accelerator == "cuda"
+    pinned = on_cuda if offload.pin_memory is None else offload.pin_memory
+    return pinned and getattr(offload, what) != "none"
 
 
 def _moments(settings: Settings, share: Share) -> float:
