@@ -21,6 +21,7 @@ _MORE: dict[str, tuple[Any, ...]] = {
     "hardware.accelerator": ("cuda",),
     "workload.sequence_length": (4096,),
     "batch.micro_size": (3,),
+    "script.sums_gradients_at": ("1,2",),
 }
 _MODELS: dict[str, dict[str, Any]] = {"hf": {"_target_": HUGGING_FACE}, "moe-nano": {"experts": 4}}
 _PLENTY = Machine(cores=8, host_memory_bytes=2**40)

@@ -79,6 +79,7 @@ def studied(kind, seed, tmp_path, *, sampler="guided", num_trials=20):
             folder=StudyFolder(tmp_path),
             config=None,
             num_finished=0,
+            work={},
         ),
         plan=plan_of,
         runner=machine,
