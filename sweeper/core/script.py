@@ -25,7 +25,8 @@ class ScriptSpec:
 
     ``ds_config`` is the file that ``{ds_config}`` starts from. ``as_it_is``: of the script's own configuration only
     what was ``typed`` (settings, or groups of them) is substituted. ``ignored`` are settings at which DeepSpeed
-    does not look beside the trial's others. The rest is what ``core.settings`` says of it.
+    does not look beside the trial's others. ``reseed``: the training's own random numbers are others, from a seed so much
+    larger. The rest is what ``core.settings`` says of it.
     """
 
     path: str
@@ -41,7 +42,7 @@ class ScriptSpec:
     engine_accumulation: int | None = None
     steps_grow: bool = False
     probe_seconds: float = PROBE_SECONDS
-    reseed: bool = False
+    reseed: int = 0
     module: str | None = None
 
 

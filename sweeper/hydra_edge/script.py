@@ -37,7 +37,12 @@ from sweeper.hydra_edge.script_knobs import (
     other_precision,
     why_not_followed,
 )
-from sweeper.hydra_edge.script_losses import explained, first_loss_differs
+from sweeper.hydra_edge.script_losses import (
+    SEEDS,
+    explained,
+    first_loss_differs,
+    spread_of_first_losses,
+)
 from sweeper.run.machine import quick_look
 from sweeper.run.probe import Probed, probe
 from sweeper.terminal import Terminal
@@ -257,14 +262,10 @@ class _Probes:
         difference = first_loss_differs(own, seen)
         self._terminal.say(
             f"looking at {self._name}: its loss is {difference:.2%} another in a step of other"
-            " micro-batches; what does another seed make of it?"
+            " micro-batches; what do other seeds make of it?"
         )
-        spec = self._own_spec
-        assert spec.script is not None
-        reseeded = self._run(
-            replace(spec, script=replace(spec.script, reseed=True)), "with_another_seed"
-        )
-        found = explained(difference, first_loss_differs(own, reseeded.facts), own, seen)
+        reseeded = [own, *(self._with_another_seed(number) for number in SEEDS)]
+        found = explained(difference, spread_of_first_losses(reseeded), own, seen)
         size = seen["micro_size"]
         changed = f"with a micro-batch of {size} its first step's loss is {difference:.2%} another"
         if found.tolerance is not None:
@@ -282,6 +283,12 @@ class _Probes:
             " script.micro_batch_changes_training=true to search it all the same, ranked by speed alone, or"
             " measure.loss_tolerance_fp32=<share> to allow for so much"
         )
+
+    def _with_another_seed(self, number: int) -> Mapping[str, Any]:
+        spec = self._own_spec
+        assert spec.script is not None
+        script = replace(spec.script, reseed=number)
+        return self._run(replace(spec, script=script), f"with_another_seed_{number}").facts
 
     def _changes(
         self, facts: Mapping[str, Any], overrides: Sequence[str], closed: Mapping[str, str]

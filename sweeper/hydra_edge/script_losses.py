@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sweeper.core.script_work import tokens, work_from_json
 
+# How much larger the seeds are that tell what is noise.
+SEEDS = (1, 2)
 # Losses that differ by so many times what another seed makes of them differ for another reason.
 _NOISE_FACTOR = 3.0
 _LARGEST_TOLERANCE = 0.5
@@ -29,16 +31,22 @@ def first_loss_differs(own: Mapping[str, Any], other: Mapping[str, Any]) -> floa
     return abs(theirs - ours) / max(abs(ours), 1e-12)
 
 
+def spread_of_first_losses(runs: Sequence[Mapping[str, Any]]) -> float:
+    """From the smallest to the largest, as a share of the first run's; 0 where losses are not told."""
+    losses = [float(run["losses"][0]) for run in runs if run.get("losses")]
+    return (max(losses) - min(losses)) / max(abs(losses[0]), 1e-12) if losses else 0.0
+
+
 def explained(
     difference: float, spread: float, own: Mapping[str, Any], other: Mapping[str, Any]
 ) -> LossExplained:
-    """``spread`` is what another seed makes of the same step of the script as it is."""
+    """``spread`` is what other seeds make of the same step of the script as it is."""
     if difference <= _NOISE_FACTOR * spread:
         tolerance = min(_NOISE_FACTOR * max(spread, difference), _LARGEST_TOLERANCE)
         return LossExplained(
             why=(
-                "random numbers are drawn for each micro-batch (dropout by a function, or noise): another seed"
-                f" alone makes {spread:.2%}; losses are compared within {tolerance:.0%}"
+                "random numbers are drawn for each micro-batch (dropout by a function, or noise): other seeds"
+                f" alone make {spread:.2%}; losses are compared within {tolerance:.0%}"
             ),
             tolerance=tolerance,
         )

@@ -146,7 +146,7 @@ class TunedEngines:
         ledger.close("build")
         count_file_pages_from_here()
         if self._script.reseed:
-            _draw_otherwise(self._spec.seed + 1)
+            _draw_otherwise(self._spec.seed + self._script.reseed)
         resolved = resolve(own)
         watched = _Watched(
             number=self._num_made,

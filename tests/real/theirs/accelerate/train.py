@@ -11,7 +11,7 @@ plugin = DeepSpeedPlugin(
         "zero_optimization": {"stage": 1},
     }
 )
-accelerator = Accelerator(deepspeed_plugin=plugin, cpu=True)
+accelerator = Accelerator(deepspeed_plugin=plugin)
 torch.manual_seed(0)
 size = plugin.deepspeed_config["train_micro_batch_size_per_gpu"]
 size = 2 if size == "auto" else size
