@@ -13,6 +13,8 @@ SEEDS = (1, 2)
 # Losses that differ by so many times what another seed makes of them differ for another reason.
 _NOISE_FACTOR = 3.0
 _LARGEST_TOLERANCE = 0.5
+# Of a loss that seeds alone change by so much nothing else can be told.
+_ALL_NOISE = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,7 @@ def explained(
     difference: float, spread: float, own: Mapping[str, Any], other: Mapping[str, Any]
 ) -> LossExplained:
     """``spread`` is what other seeds make of the same step of the script as it is."""
-    if difference <= _NOISE_FACTOR * spread:
+    if difference <= _NOISE_FACTOR * spread or spread >= _ALL_NOISE:
         tolerance = min(_NOISE_FACTOR * max(spread, difference), _LARGEST_TOLERANCE)
         return LossExplained(
             why=(

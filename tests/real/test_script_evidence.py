@@ -179,7 +179,8 @@ def test_noise_for_each_micro_batch_is_told_from_another_training(tmp_path):
     noisy = """
 class Net(Inner):
     def forward(self, x, y):
-        return F.mse_loss(F.dropout(self.layer(F.dropout(x, 0.5)), 0.5), y)
+        x = F.dropout(torch.cat([x, x], 1), 0.1)
+        return F.mse_loss(self.layer(F.dropout(x[:, :16], 0.1)), y) + F.dropout(x, 0.1).mean()
 engine = engine_of(Net())
 loader = DataLoader(TensorDataset(inputs, targets), engine.train_micro_batch_size_per_gpu())
 train(engine, loader, lambda batch: engine(*batch))
