@@ -1,5 +1,7 @@
 """Accelerate, with a plugin of the script's own."""
 
+import os
+
 import torch
 from accelerate import Accelerator, DeepSpeedPlugin
 from torch import nn
@@ -15,7 +17,8 @@ accelerator = Accelerator(deepspeed_plugin=plugin)
 torch.manual_seed(0)
 size = plugin.deepspeed_config["train_micro_batch_size_per_gpu"]
 size = 2 if size == "auto" else size
-model = nn.Sequential(nn.Embedding(64, 32), nn.Linear(32, 64))
+width = int(os.environ.get("WIDTH", "32"))
+model = nn.Sequential(nn.Embedding(64, width), nn.Linear(width, 64))
 data = torch.randint(0, 64, (4096, 33))
 loader = torch.utils.data.DataLoader(data, batch_size=size, shuffle=True)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

@@ -1,5 +1,7 @@
 """TRL's DPOTrainer: rows of chosen and rejected answers in one batch, and a reference model beside it."""
 
+import os
+
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -25,8 +27,8 @@ pairs = {
 }
 shape = LlamaConfig(
     vocab_size=64,
-    hidden_size=32,
-    intermediate_size=64,
+    hidden_size=int(os.environ.get("WIDTH", "32")),
+    intermediate_size=2 * int(os.environ.get("WIDTH", "32")),
     num_hidden_layers=1,
     num_attention_heads=2,
     pad_token_id=0,

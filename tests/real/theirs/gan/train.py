@@ -1,5 +1,7 @@
 """Two engines that train in turns; the discriminator goes backward twice for a step, the generator every second time."""
 
+import os
+
 import deepspeed
 import torch
 from torch import nn
@@ -9,7 +11,8 @@ CONFIG = {
     "optimizer": {"type": "Adam", "params": {"lr": 2e-4, "torch_adam": True}},
 }
 torch.manual_seed(0)
-generator = nn.Sequential(nn.Linear(16, 128), nn.ReLU(), nn.Linear(128, 32))
+width = 4 * int(os.environ.get("WIDTH", "32"))
+generator = nn.Sequential(nn.Linear(16, width), nn.ReLU(), nn.Linear(width, 32))
 discriminator = nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 1))
 d_engine, _, loader, _ = deepspeed.initialize(
     model=discriminator,

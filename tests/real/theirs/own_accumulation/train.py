@@ -1,6 +1,7 @@
 """The script accumulates in its own loop, and tells the engine which backward pass is the last."""
 
 import argparse
+import os
 
 import deepspeed
 import torch
@@ -11,7 +12,8 @@ parser.add_argument("--batch-size", type=int, default=2)
 parser.add_argument("--accumulate", type=int, default=8)
 args = deepspeed.add_config_arguments(parser).parse_args()
 torch.manual_seed(0)
-model = nn.Sequential(nn.Embedding(64, 32), nn.Linear(32, 64))
+width = int(os.environ.get("WIDTH", "32"))
+model = nn.Sequential(nn.Embedding(64, width), nn.Linear(width, 64))
 engine, *_ = deepspeed.initialize(args=args, model=model, model_parameters=model.parameters())
 loader = torch.utils.data.DataLoader(torch.randint(0, 64, (8192, 33)), batch_size=args.batch_size)
 for number, ids in enumerate(loader, start=1):

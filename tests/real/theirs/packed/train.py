@@ -1,6 +1,7 @@
 """Without padding: the samples of a micro-batch lie end to end in one row."""
 
 import argparse
+import os
 
 import deepspeed
 import torch
@@ -24,7 +25,8 @@ def flattened(samples):
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.embed, self.head = nn.Embedding(64, 32), nn.Linear(32, 64)
+        width = int(os.environ.get("WIDTH", "32"))
+        self.embed, self.head = nn.Embedding(64, width), nn.Linear(width, 64)
 
     def forward(self, input_ids, labels):
         logits = self.head(self.embed(input_ids))[:, :-1]

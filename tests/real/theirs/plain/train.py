@@ -1,13 +1,14 @@
 """Plain DeepSpeed: a loader of DeepSpeed's own, a configuration that says the global batch alone."""
 
 import argparse
+import os
 
 import deepspeed
 import torch
 from torch import nn
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--width", type=int, default=32)
+parser.add_argument("--width", type=int, default=int(os.environ.get("WIDTH", "32")))
 parser.add_argument("--local_rank", type=int, default=-1)
 args = deepspeed.add_config_arguments(parser).parse_args()
 torch.manual_seed(0)

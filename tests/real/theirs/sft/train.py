@@ -1,5 +1,7 @@
 """TRL's SFTTrainer on texts that are made here."""
 
+import os
+
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -16,8 +18,8 @@ texts = [" ".join(str((n * k) % 62) for k in range(24)) for n in range(512)]
 model = LlamaForCausalLM(
     LlamaConfig(
         vocab_size=64,
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=int(os.environ.get("WIDTH", "32")),
+        intermediate_size=2 * int(os.environ.get("WIDTH", "32")),
         num_hidden_layers=1,
         num_attention_heads=2,
         pad_token_id=0,

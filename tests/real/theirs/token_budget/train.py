@@ -1,6 +1,7 @@
 """Batches of as many tokens, not of as many samples: the configuration's micro-batch is a number that nobody reads."""
 
 import argparse
+import os
 
 import deepspeed
 import torch
@@ -34,7 +35,8 @@ def padded(samples):
 
 args = deepspeed.add_config_arguments(argparse.ArgumentParser()).parse_args()
 torch.manual_seed(0)
-model = nn.Sequential(nn.Embedding(64, 32), nn.Linear(32, 64))
+width = int(os.environ.get("WIDTH", "32"))
+model = nn.Sequential(nn.Embedding(64, width), nn.Linear(width, 64))
 engine, *_ = deepspeed.initialize(args=args, model=model, model_parameters=model.parameters())
 for ids in torch.utils.data.DataLoader(Samples(), batch_sampler=Budget(), collate_fn=padded):
     logits = engine(ids[:, :-1])

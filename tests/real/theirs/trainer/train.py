@@ -1,5 +1,7 @@
 """Hugging Face's Trainer."""
 
+import os
+
 import torch
 from transformers import HfArgumentParser, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
@@ -18,8 +20,8 @@ torch.manual_seed(0)
 model = LlamaForCausalLM(
     LlamaConfig(
         vocab_size=64,
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=int(os.environ.get("WIDTH", "32")),
+        intermediate_size=2 * int(os.environ.get("WIDTH", "32")),
         num_hidden_layers=1,
         num_attention_heads=2,
     )

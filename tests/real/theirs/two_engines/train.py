@@ -1,6 +1,7 @@
 """Distillation: the teacher's engine is made first, and only the student's trains."""
 
 import copy
+import os
 
 import deepspeed
 import torch
@@ -23,7 +24,7 @@ def net(width):
 torch.manual_seed(0)
 teacher, *_ = deepspeed.initialize(model=net(64), config=FROZEN)
 teacher.eval()
-student = net(32)
+student = net(int(os.environ.get("WIDTH", "32")))
 engine, *_ = deepspeed.initialize(
     model=student, model_parameters=student.parameters(), config=CONFIG
 )

@@ -1,6 +1,7 @@
 """Started as python -m pkg.train."""
 
 import argparse
+import os
 
 import deepspeed
 import torch
@@ -12,7 +13,7 @@ from .model import net
 def main():
     args = deepspeed.add_config_arguments(argparse.ArgumentParser()).parse_args()
     torch.manual_seed(0)
-    model = net(32)
+    model = net(int(os.environ.get("WIDTH", "32")))
     engine, _, loader, _ = deepspeed.initialize(
         args=args,
         model=model,

@@ -1,0 +1,214 @@
+"""Winners of unmodified scripts against runs of the scripts that nobody watches but a clock.
+
+Each kind of ``tests/real/theirs`` is tuned by the real command, finals included. Then it is started as the report
+says, with its own options and with the winner's, in turns, and its optimizer steps are timed from outside.
+``python -m benchmarks.scripts [KIND ...]``
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.setting import publish
+from sweeper.core.contest_record import read_contest
+from sweeper.core.files import read_json
+from sweeper.core.folder import StudyFolder
+from sweeper.core.script import words
+from sweeper.core.start import script_facts, start_of
+from sweeper.core.trial import Trial
+from sweeper.core.whole_config import batch_sizes
+from sweeper.places import extensions_dir
+from sweeper.run.launch import free_port
+from tests.real.test_unmodified_scripts import KINDS, THEIRS
+from tests.support import ROOT, environment, run_sweeper
+
+ROUNDS = 4
+STEPS, SETTLED_AFTER = 40, 8
+# Large enough that a step is more than its bookkeeping.
+WIDTH = "512"
+MEASURE = (
+    "hydra/sweeper=optuna",
+    "space=none",
+    "hydra.sweeper.n_trials=4",
+    "hydra.sweeper.finalists=1",
+)
+# Put before the script: when its tuned engine's optimizer stepped, and the end after enough of them.
+CLOCK = """
+import inspect, json, os, time
+from sweeper.worker.script.when_imported import when_imported
+
+def watch(deepspeed):
+    original, made, stamps = deepspeed.initialize, [], []
+
+    def initialize(*given, **named):
+        if os.environ.get("CLOCK_CONFIG") and len(made) + 1 == int(os.environ["CLOCK_ENGINE"]):
+            bound = inspect.signature(original).bind(*given, **named)
+            bound.arguments["config"] = os.environ["CLOCK_CONFIG"]
+            given, named = bound.args, bound.kwargs
+        answer = original(*given, **named)
+        engine = answer[0]
+        made.append(engine)
+        if len(made) == int(os.environ["CLOCK_ENGINE"]):
+            step = engine.step
+
+            def stepped(*given, **named):
+                before = engine.global_steps
+                answer = step(*given, **named)
+                if engine.global_steps > before:
+                    stamps.append(time.perf_counter())
+                    if len(stamps) > int(os.environ["CLOCK_STEPS"]):
+                        if os.environ["RANK"] == "0":
+                            with open(os.environ["CLOCK_FILE"], "w") as file:
+                                json.dump(stamps, file)
+                        deepspeed.comm.barrier()
+                        os._exit(0)
+                return answer
+
+            engine.step = stepped
+        return answer
+
+    deepspeed.initialize = initialize
+
+when_imported("deepspeed", watch)
+"""
+
+
+def main(names: list[str]) -> None:
+    """Prints a table, writes results/published/scripts.json."""
+    rows = []
+    print(f"{'script':>17}  {'winner':>34}  {'reported gain':>22}  {'neutral gain':>13}  confirmed")
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in names:
+            row = _confirmed(name, Path(temporary) / name)
+            rows.append(row)
+            print(_line(row), flush=True)
+    environments = [row.pop("environment", {}) for row in rows]
+    environment_seen = next((e for e in environments if e), {})
+    print(f"raw results: {publish('scripts', {'width': WIDTH, 'scripts': rows}, environment_seen)}")
+
+
+def _line(row: dict[str, Any]) -> str:
+    if "reason" in row:
+        return f"{row['script']:>17}  {row['reason']}"
+    low, high = row["reported_interval"]
+    reported = f"{row['reported_gain']:.3f} ({low:.3f}-{high:.3f})"
+    return (
+        f"{row['script']:>17}  {' '.join(row['winner'])[:34]:>34}  {reported:>22}"
+        f"  {row['neutral_gain']:>13.3f}  {'yes' if row['confirmed'] else 'NO'}"
+    )
+
+
+def _confirmed(name: str, place: Path) -> dict[str, Any]:
+    kind = KINDS[name]
+    folder = place / "theirs"
+    shutil.copytree(THEIRS / name, folder)
+    done = run_sweeper(
+        f"+script={kind.script}",
+        f"script.args='{kind.arguments}'",
+        *MEASURE,
+        *kind.more,
+        "hydra.sweep.dir=../study",
+        cwd=folder,
+        timeout=900,
+        WIDTH=WIDTH,
+    )
+    study = StudyFolder(place / "study")
+    if done.returncode != 0:
+        return {"script": name, "reason": done.stderr.strip().splitlines()[-1]}
+    trials = study.read_trials()
+    played = read_contest(study.finalists)
+    if played is None or played[1].gain is None:
+        return {"script": name, "reason": "its own options are the fastest: no finals were needed"}
+    finals = played[1]
+    winner = trials[finals.winner]
+    seconds: dict[str, list[list[float]]] = {"own": [], "winner": []}
+    for number in range(ROUNDS):
+        for who in ("own", "winner") if number % 2 == 0 else ("winner", "own"):
+            trial = winner if who == "winner" else trials[0]
+            seconds[who].append(
+                _steps(study, trial, place / f"{who}-{number}", is_own=who == "own")
+            )
+    gains = [
+        statistics.median(own) / statistics.median(theirs)
+        for own, theirs in zip(seconds["own"], seconds["winner"], strict=True)
+    ]
+    neutral, gain = statistics.median(gains), finals.gain
+    return {
+        "script": name,
+        "winner": [f"{n}={v}" for n, v in winner.point.items() if v != trials[0].point.get(n)],
+        "reported_gain": gain.value,
+        "reported_interval": [gain.low, gain.high],
+        "neutral_gain": neutral,
+        "neutral_gains": gains,
+        "confirmed": gain.low * 0.95 <= neutral <= gain.high * 1.05,
+        "step_seconds": seconds,
+        "environment": (read_json(study.trial(0).result(0)) or {}).get("environment", {}),
+    }
+
+
+def _steps(study: StudyFolder, trial: Trial, place: Path, *, is_own: bool) -> list[float]:
+    """Seconds of each step: by its own command, or by the line that the report prints.
+
+    Where that asks for a change in the script's code, the configuration is changed as it says.
+    """
+    start = start_of(trial.settings, script_facts(study), study.bundle)
+    changed = {}
+    line = start.command
+    if is_own or start.changes:
+        line = shlex.join(_as_typed(study, trial))
+        if not is_own:
+            changed = {"CLOCK_CONFIG": str(study.trial(trial.number).ds_config)}
+    line = re.sub(r"(launch\.sh'?) ", rf"\1 --master_port={free_port()} ", line, count=1)
+    (place / "clock").mkdir(parents=True)
+    (place / "clock" / "sitecustomize.py").write_text(CLOCK)
+    done = subprocess.run(
+        ["sh", "-ec", line],
+        cwd=start.folder,
+        env=environment(
+            PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            PYTHONPATH=os.pathsep.join([str(place / "clock"), str(ROOT)]),
+            PYTHONDONTWRITEBYTECODE="1",
+            TORCH_EXTENSIONS_DIR=str(extensions_dir()),
+            CLOCK_FILE=str(place / "stamps.json"),
+            CLOCK_STEPS=str(STEPS),
+            CLOCK_ENGINE=str(trial.settings.get("script.engine") or 1),
+            WIDTH=WIDTH,
+            **changed,
+        ),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if not (place / "stamps.json").exists():
+        raise SystemExit(f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    stamps = json.loads((place / "stamps.json").read_text())
+    return [b - a for a, b in itertools.pairwise(stamps)][SETTLED_AFTER:]
+
+
+def _as_typed(study: StudyFolder, trial: Trial) -> list[str]:
+    """The script with its own arguments, under the launcher."""
+    settings = trial.settings
+    sizes = batch_sizes(settings)
+    values = {
+        "micro_batch": sizes["train_micro_batch_size_per_gpu"],
+        "gradient_accumulation": sizes["gradient_accumulation_steps"],
+    }
+    module = settings.get("script.module")
+    what = ["--module", module] if module else [settings["script.path"]]
+    return [str(study.bundle.launch), *what, *words(settings.get("script.args") or "", values)]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or list(KINDS))
