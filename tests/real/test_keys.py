@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from sweeper.core.ds_config import TOP_LEVEL_KEYS
+from sweeper.core.ds_config_keys import KEYS_OF_SECTIONS
+from sweeper.core.resolved_config import KEYS_OF_SETTINGS
 
 pytestmark = pytest.mark.real
 
@@ -21,3 +23,20 @@ def source():
 @pytest.mark.parametrize("key", sorted(TOP_LEVEL_KEYS))
 def test_a_top_level_key_stands_in_deepspeeds_source(source, key):
     assert f'"{key}"' in source or f"'{key}'" in source or f"{key}:" in source
+
+
+@pytest.mark.parametrize(
+    "key", sorted({key for known in KEYS_OF_SECTIONS.values() for key in known})
+)
+def test_a_key_of_a_section_stands_in_deepspeeds_source(source, key):
+    assert f'"{key}"' in source or f"'{key}'" in source
+
+
+def test_every_detail_of_a_configuration_that_a_setting_names_is_one_that_deepspeed_reads():
+    from sweeper.worker.ds_resolved import resolve
+
+    resolved = resolve({"zero_optimization": {"stage": 3, "offload_optimizer": {"device": "cpu"}}})
+    assert set(KEYS_OF_SETTINGS) == set(resolved.values)
+    known = resolved.values.items()
+    left = {name for name, value in known if value is None}
+    assert left <= {"precision.grad_accum_dtype"}

@@ -79,8 +79,7 @@ class TunedEngines:
         self._drawn, self._recomputation = DrawnSamples(), Recomputation()
         self._watched: list[_Watched] = []
         self._next: dict[str, Any] | None = None
-        self._num_made = self._num_without_optimizer = 0
-        self._steps_waited = 0
+        self._num_made = self._steps_waited = 0
         self._ended = threading.Lock()
         self.failure: BaseException | None = None
 
@@ -101,8 +100,6 @@ class TunedEngines:
             return self._num_made + 1 == self._script.engine
         section = config.get("optimizer")
         could_train = client_optimizer is not None or (isinstance(section, Mapping) and section)
-        if not could_train:
-            self._num_without_optimizer += 1
         return bool(could_train) and (self._script.as_it_is or not self._watched)
 
     def before(self, model: Any, config: dict[str, Any]) -> dict[str, Any]:
