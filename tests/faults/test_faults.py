@@ -20,6 +20,7 @@ from sweeper.core.plan import plan
 from sweeper.places import extensions_dir
 from sweeper.run import trial_run
 from sweeper.run.launchers import LauncherRunner, deepspeed_command, torchrun_command
+from sweeper.run.ops import stale_locks
 from sweeper.run.shared_memory import SEGMENTS, mapped
 from sweeper.run.warm import WarmRunner
 from tests.support import MACHINE, ROOT, nano
@@ -85,7 +86,7 @@ def made(tmp_path, monkeypatch):
     theirs = ("pym-", "deepspeed_")
     new = [p for p in set(SEGMENTS.iterdir()) - shared_memory if not p.name.startswith(theirs)]
     assert set() == set(new) - mapped(new)
-    assert [] == list(extensions_dir().glob("*/lock"))
+    assert [] == stale_locks(extensions_dir())
     for command in tmp_path.rglob("command.txt"):
         ports = re.findall(r"(?:--master_port=|127\.0\.0\.1:)(\d+)", command.read_text())
         for port in ports:
