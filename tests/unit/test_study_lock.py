@@ -149,13 +149,17 @@ def test_a_lock_that_somebody_removed_is_made_anew(folder):
 
 @pytest.mark.parametrize("remade", [False, True])
 def test_a_folder_that_vanished_is_noticed_whatever_is_made_in_its_place(folder, remade):
-    with pytest.raises(StudyGone, match="removed or moved while the study ran"), take(folder):
-        folder.path.rename(folder.path.with_name("moved"))
-        if remade:
-            folder.path.mkdir()
-        with pytest.raises(StudyGone):
-            check_owned()
-        raise FileNotFoundError("what came of it")
+    def study():
+        with take(folder):
+            folder.path.rename(folder.path.with_name("moved"))
+            if remade:
+                folder.path.mkdir()
+            with pytest.raises(StudyGone):
+                check_owned()
+            raise FileNotFoundError("what came of it")
+
+    with pytest.raises(StudyGone, match="removed or moved while the study ran"):
+        study()
     check_owned()
 
 
