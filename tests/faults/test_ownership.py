@@ -14,7 +14,7 @@ from sweeper.core.folder import StudyFolder
 from tests.faults.studies import NEW, STUDY, check_whole, finish, start
 from tests.support import environment
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 UNNAMED = [argument for argument in NEW if not argument.startswith("hydra.sweep.dir")]
 TRIALS = "hydra.sweeper.n_trials=3"
@@ -77,7 +77,7 @@ def check(pair):
         _, err = finish(pair.second)
         assert "note: a study is still being written (study, pid" in err
     elif pair.kind == "same folder":
-        codes = [process.wait(timeout=300) for process in (pair.first, pair.second)]
+        codes = [process.wait(timeout=400) for process in (pair.first, pair.second)]
         assert [0, 2] == sorted(codes)
         if codes[0]:
             pair.first, pair.second = pair.second, pair.first
