@@ -209,6 +209,12 @@ def behave(behaviour: str) -> int:
                 Path("third").touch()
                 time.sleep(600)
             write(MEASURED)
+        case "waits-at-third":
+            if len(Path("runs.log").read_text().splitlines()) == 3:
+                Path("third").touch()
+                while not Path("go").exists():
+                    time.sleep(0.1)
+            write(MEASURED)
         case "hangs-silently":
             if RANK == 1:
                 write(MEASURED)

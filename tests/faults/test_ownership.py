@@ -39,7 +39,7 @@ def begin(kind, cwd):
             for _ in range(2)
         ]
         return Pair(kind, cwd, *both)
-    behaviour = "well" if kind == "same folder" else "takes-its-time"
+    behaviour = "well" if kind == "same folder" else "waits-at-third"
     first = start(cwd, *NEW, TRIALS, FAKE_BEHAVIOUR=behaviour)
     return Pair(
         kind,
@@ -50,11 +50,10 @@ def begin(kind, cwd):
 
 
 def join(pair):
-    """Starts what is typed beside the live study, once it has a trial and another in hand."""
+    """Starts what is typed beside the live study, which waits in its third trial for the word to go on."""
     if pair.second is not None:
         return
-    folder = StudyFolder(pair.cwd / "a study")
-    while not (folder.trial(0).trial.exists() and folder.trial(1).pending.exists()):
+    while not (pair.cwd / "third").exists():
         assert pair.first.poll() is None, pair.first.communicate()
         time.sleep(0.05)
     typed = {"resume": ["resume=a study"]}.get(pair.kind, [pair.kind, "a study"])
@@ -85,6 +84,7 @@ def check(pair):
         _, err = finish(pair.second, code=2)
         (line,) = err.strip().splitlines()[-1:]
         assert re.search(HELD.format(pid=pair.first.pid), line), line
+    (pair.cwd / "go").touch()
     finish(pair.first)
     check_whole(folder, pair.cwd, num_run=3)
     assert not folder.lock.exists()
