@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from sweeper.core.files import is_full
-from sweeper.errors import EnvironmentUnfit, SweeperError, UsageError
+from sweeper.errors import EnvironmentUnfit, StudyGone, SweeperError, UsageError
 
 # Hydra's own commands: with one of these nothing is run, or the user has said how.
 _HYDRA_COMMANDS = frozenset(
@@ -71,8 +71,17 @@ def main() -> None:
         print(f"sweeper: {_about_a_file(error)}", file=sys.stderr)
         raise SystemExit(EnvironmentUnfit.exit_code) from None
     except KeyboardInterrupt:
+        if (why := _why_gone()) is not None:
+            print(f"sweeper: {why}", file=sys.stderr, flush=True)
+            raise SystemExit(StudyGone.exit_code) from None
         print("sweeper: interrupted", file=sys.stderr, flush=True)
         raise SystemExit(130) from None
+
+
+def _why_gone() -> str | None:
+    """The folder that a trial or a grid was writing into: it ends as by Ctrl-C, and nobody typed that."""
+    module = sys.modules.get("sweeper.run.study_lock")
+    return module.why_gone() if module is not None else None
 
 
 def _about_a_file(error: OSError) -> str:
@@ -144,6 +153,14 @@ def _report(rest: Sequence[str]) -> None:
             f"report {folder.path}: there is no study in this folder (no trials/); "
             "type python -m sweeper report results/<study>"
         )
+    from sweeper.run.study_lock import holder_of
+
+    if (holder := holder_of(folder)) is not None:
+        print(
+            f"note: {folder.path} is still being written ({holder}); this is what is there so far",
+            file=sys.stderr,
+            flush=True,
+        )
     print(build_report(folder))
 
 
@@ -169,9 +186,12 @@ def _export(rest: Sequence[str]) -> None:
     parser.add_argument("--to")
     parser.add_argument("--force", action="store_true")
     given = parser.parse_args(rest)
+    from sweeper.core.folder import StudyFolder
     from sweeper.report.export import export
+    from sweeper.run.study_lock import check_nobody_writes
 
     study = _one_study("export", given.study)
+    check_nobody_writes(StudyFolder(Path(study)), f"export {study}")
     print(export(study, name=given.format, to=given.to, force=given.force))
 
 

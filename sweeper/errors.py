@@ -39,6 +39,10 @@ class EnvironmentUnfit(SweeperError):
     exit_code = 4
 
 
+class StudyGone(EnvironmentUnfit):
+    """A study's folder vanished under it."""
+
+
 class GainGone(SweeperError):
     """A study's winner, measured again, no longer beats its baseline."""
 

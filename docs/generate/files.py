@@ -62,4 +62,5 @@ def _section(title: str, folder: StudyFolder | TrialFolder | BundleFolder, root:
 def _short(path: Path) -> str:
     """From the study's folder on; a folder's ends in a bar."""
     text = path.relative_to(_ROOT).as_posix()
-    return text if path.suffix else f"{text}/"
+    is_file = path.suffix or path.name.startswith(".")
+    return text if is_file else f"{text}/"

@@ -14,7 +14,8 @@ from sweeper.core.outcome import Measured, Outcome, Stopped, name_of_kind
 _INTRODUCTION = """\
 A trial that fails is a row with a reason. How it ended is decided by what each rank wrote, never by words in
 a log: out of memory on any rank comes before the connection errors that it causes in the others, and a
-rank that wrote nothing crashed, whatever its exit code was."""
+rank that wrote nothing crashed, whatever its exit code was, unless the kernel killed it for want of memory, or it
+aborted and was last seen with less than a tenth of its memory limit left."""
 
 _TOLD = """\
 Optuna is told of what was measured as complete, stopped trials with their estimate; of crashes as failed; of all

@@ -200,6 +200,11 @@ class StudyFolder:
         return self.path / "study.yaml"
 
     @property
+    def lock(self) -> Path:
+        """Held by what writes into the folder, while it lives: host, process, and since when."""
+        return self.path / ".lock"
+
+    @property
     def stop_reason(self) -> Path:
         """Why the search ended."""
         return self.path / "stop_reason.txt"

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sweeper.core.files import read_json
 from sweeper.core.folder import TrialFolder
-from sweeper.errors import SweeperError
+from sweeper.errors import StudyGone, SweeperError
 from sweeper.hydra_edge.compose import settings_of
 from sweeper.hydra_edge.job import Throughput, run_trial
 from sweeper.places import conf_dir
@@ -40,6 +40,8 @@ def app(config: DictConfig) -> Throughput:
             folder=folder,
             terminal=screen,
         )
+    except StudyGone:
+        raise  # the study has more to say
     except SweeperError as error:
         exit_with(error)
     if not _in_a_study(job):

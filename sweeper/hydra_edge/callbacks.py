@@ -19,6 +19,7 @@ from sweeper.core.script import typed_as
 from sweeper.errors import NothingMeasured, SweeperError, UsageError
 from sweeper.hydra_edge.compose import callbacks_of, no_model, settings_of
 from sweeper.hydra_edge.job import Throughput
+from sweeper.hydra_edge.study_place import own_grid, own_run
 from sweeper.places import conf_dir
 from sweeper.run.dry_run import check_model
 from sweeper.terminal import exit_with, terminal
@@ -32,6 +33,7 @@ class StudyCallback(Callback):
             _no_script(_typed(config))
             _no_callbacks(config)
             check_model(settings_of(config))
+            own_run(config)
         except SweeperError as error:
             exit_with(error)
 
@@ -66,6 +68,10 @@ class StudyCallback(Callback):
         typed = [o.input_line or "" for o in overrides if o.key_or_group == "callbacks"]
         if typed and typed[-1] != "callbacks=none":
             exit_with(UsageError(_nothing_to_follow(typed[-1])))
+        try:
+            own_grid(config)
+        except SweeperError as error:
+            exit_with(error)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """After Hydra's own grid; a study writes its report itself."""

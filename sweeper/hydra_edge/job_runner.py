@@ -14,6 +14,7 @@ from sweeper.core.space import Point, as_overrides
 from sweeper.core.trial import Trial
 from sweeper.hydra_edge.job import Throughput, record_refused
 from sweeper.hydra_edge.planner import Planner
+from sweeper.run.study_lock import check_owned
 from sweeper.terminal import Terminal
 
 
@@ -35,8 +36,10 @@ class JobRunner:
         self._machine = machine
         self._folder = folder
         self._terminal = terminal
+        self.trials: list[Trial] = []  # those that were run, for who has no other record of them
 
     def run(self, number: int, point: Point, planned: Plan) -> Trial:
+        check_owned()
         overrides = as_overrides(point)
         folder = self._folder.trial(number)
         if isinstance(planned.ready, Infeasible | Unsupported):
@@ -67,6 +70,7 @@ class JobRunner:
             throughput = returned.return_value
             assert isinstance(throughput, Throughput)
             trial = throughput.trial
+        self.trials.append(trial)
         self._planner.learn(trial)
         self._terminal.finished(trial)
         return trial

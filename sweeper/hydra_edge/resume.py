@@ -12,6 +12,7 @@ from sweeper.core.folder import StudyFolder
 from sweeper.core.space import Point
 from sweeper.errors import UsageError
 from sweeper.run.processes import Family
+from sweeper.run.study_lock import check_nobody_writes
 from sweeper.run.study_record import how_it_stands, study_document
 
 # A machine of the same kind is as good; the rest decides what a number means.
@@ -22,9 +23,10 @@ _COMPARED_CONFIG = ("model", "workload", "optimizer", "hardware", "measure", "ob
 def original_arguments(typed: str) -> list[str]:
     """The command line that made the study in the folder ``typed``, so that it goes on there.
 
-    Raises UsageError where there is no study, or a record of it that cannot be read.
+    Raises UsageError where there is no study, one that is running, or a record that cannot be read.
     """
     folder = StudyFolder(Path(typed))
+    check_nobody_writes(folder, f"resume={typed}")
     study = study_document(folder)
     if "arguments" not in study:
         raise UsageError(

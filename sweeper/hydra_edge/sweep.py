@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -15,21 +14,26 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sweeper.callbacks.following import Followed, make_callbacks
+from sweeper.core.equivalence import best_trial
 from sweeper.core.evidence import evidence_of
 from sweeper.core.folder import StudyFolder
 from sweeper.core.machine import Machine
+from sweeper.core.objective import THROUGHPUT, Objective
+from sweeper.core.outcome import Measured
 from sweeper.core.plan import plan
+from sweeper.core.quantities import format_rate
 from sweeper.core.seeds import seeds
 from sweeper.core.space import SearchSpace, as_overrides
 from sweeper.core.spec import TrialSpec
-from sweeper.core.study import Study, StudyResult
+from sweeper.core.study import Budget, Study, StudyResult
+from sweeper.core.trial import Trial
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.baseline import Composed, check_same_work, composed, without
 from sweeper.hydra_edge.budget import budget_of
 from sweeper.hydra_edge.compose import Composer, callbacks_of, objective_of
 from sweeper.hydra_edge.conclude import conclude, play_finals
 from sweeper.hydra_edge.conditions import Conditions, options_first
-from sweeper.hydra_edge.expressions import read
+from sweeper.hydra_edge.expressions import Typed, read
 from sweeper.hydra_edge.job_runner import JobRunner
 from sweeper.hydra_edge.messages import check_options
 from sweeper.hydra_edge.planner import Planner
@@ -37,6 +41,7 @@ from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished
 from sweeper.hydra_edge.sampling import check_storage_of, open_sampler
 from sweeper.hydra_edge.script import fitted_to_script
 from sweeper.hydra_edge.study_file import resolved, write_study
+from sweeper.hydra_edge.study_place import place_of, refuse_a_second
 from sweeper.hydra_edge.study_plan import (
     headline,
     known_ruled_out,
@@ -53,7 +58,8 @@ from sweeper.run.launch import devices_of
 from sweeper.run.machine import quick_look, thorough_look
 from sweeper.run.ops import are_built, ensure_ops
 from sweeper.run.runners import runner
-from sweeper.terminal import State, ended, terminal
+from sweeper.run.study_lock import check_owned, owned
+from sweeper.terminal import State, Terminal, ended, terminal
 
 
 def sweep(
@@ -82,14 +88,55 @@ def sweep(
     composer = compose(typed.fixed)
     found = composed(composer, typed.space)
     followed = Followed(make_callbacks(_callbacks(typed.space, composer)), screen.say)
-    folder = StudyFolder(Path(str(config.hydra.sweep.dir)))
-    resuming = bool(options.get("resume"))
-    if folder.study.exists() and not resuming:
-        raise UsageError(
-            f"hydra.sweep.dir={folder.path}: there is a study in this folder; "
-            "type hydra.sweep.dir=<another folder>, or leave it out for a new one"
-        )
     check_storage_of(options)
+    folder, at, made = place_of(config)
+    resuming = bool(options.get("resume"))
+    measured = _Measured()
+    with owned(
+        folder,
+        what="study",
+        typed=f"resume={folder.path}" if resuming else at,
+        made=made,
+        epilogue=measured.in_words,
+    ):
+        if not resuming:
+            refuse_a_second(folder)
+        return _study_in(
+            folder,
+            typed=typed,
+            found=found,
+            compose=compose,
+            composer=composer,
+            followed=followed,
+            budget=budget,
+            resuming=resuming,
+            measured=measured,
+            screen=screen,
+            options=options,
+            hydra_context=hydra_context,
+            task_function=task_function,
+            config=config,
+        )
+
+
+def _study_in(
+    folder: StudyFolder,
+    *,
+    typed: Typed,
+    found: Composed,
+    compose: Callable[[Sequence[str]], Composer],
+    composer: Composer,
+    followed: Followed,
+    budget: Budget,
+    resuming: bool,
+    measured: _Measured,
+    screen: Terminal,
+    options: Mapping[str, Any],
+    hydra_context: HydraContext,
+    task_function: TaskFunction,
+    config: DictConfig,
+) -> StudyResult:
+    """In a folder that is this process's own."""
     if found.settings.is_script:
         fitted = fitted_to_script(typed, lambda f: compose(f).settings(()), folder, screen)
         typed = fitted.typed
@@ -183,12 +230,12 @@ def sweep(
         hydra_context=hydra_context, task_function=task_function, config=config
     )
     interrupts = Interrupts(screen.acknowledge)
+    jobs = JobRunner(launcher, typed.fixed, machine, folder, screen, planner)
+    measured.are(finished, jobs.trials, objective)
     study = Study(
         sampler=sampler,
         plan=planner.plan,
-        runner=followed.following(
-            JobRunner(launcher, typed.fixed, machine, folder, screen, planner)
-        ),
+        runner=followed.following(jobs),
         budget=budget,
         clock=time.monotonic,
         objective=objective,
@@ -206,9 +253,36 @@ def sweep(
     with followed, interrupts:
         with screen.study(functools.reduce(ended, finished, before)):
             result = study.run(baseline, finished=finished, pending=pending)
+            check_owned()
             result = play_finals(result, folder, screen, objective, options, interrupts)
+        check_owned()
         interrupts.writing()
         return conclude(result, folder, screen, objective, planner, typed.space)
+
+
+class _Measured:
+    """What a study has, where its folder is gone and there is no place for a report."""
+
+    def __init__(self) -> None:
+        self._before: Sequence[Trial] = ()
+        self._since: Sequence[Trial] = ()
+        self._objective = THROUGHPUT
+
+    def are(self, before: Sequence[Trial], since: Sequence[Trial], objective: Objective) -> None:
+        """``since`` grows."""
+        self._before, self._since, self._objective = before, since, objective
+
+    def in_words(self) -> str:
+        """One line of the best."""
+        trials = [*self._before, *self._since]
+        best = best_trial(trials, self._objective)
+        if best is None or not isinstance(best.outcome, Measured):
+            return "nothing was measured before that"
+        rate = format_rate(best.outcome.measurement.tokens_per_second)
+        how = " ".join(as_overrides(best.point)) or "your own options"
+        return (
+            f"the best of {len(trials)} trials was trial {best.number}: {rate} tokens/s with {how}"
+        )
 
 
 def _callbacks(space: SearchSpace, composer: Composer) -> dict[str, dict[str, Any]]:

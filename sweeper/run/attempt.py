@@ -16,6 +16,7 @@ from sweeper.run.exclusive import device_memory_used, exclusive, wait_until_drai
 from sweeper.run.launch import devices_of
 from sweeper.run.ops import ensure_ops
 from sweeper.run.runners import runner
+from sweeper.run.study_lock import check_owned
 from sweeper.terminal import Terminal
 
 
@@ -39,7 +40,11 @@ def attempt(
     overrides: Sequence[str],
     terminal: Terminal,
 ) -> Iterator[Attempt]:
-    """Runs it, and gives what came of it to be written down before device memory is waited for."""
+    """Runs it, and gives what came of it to be written down before device memory is waited for.
+
+    Raises StudyGone where there is no place any more to write it down.
+    """
+    check_owned()
     ensure_ops(spec.ops, accelerator=spec.accelerator, say=terminal.say)
     devices = devices_of(spec.accelerator, spec.ranks)
     with exclusive(devices, terminal.say):
@@ -48,6 +53,7 @@ def attempt(
         with terminal.trial_in_hand(number, overrides) as watch:
             outcome = runner(runner_name).run(spec, folder, watch)
         wall_seconds = time.monotonic() - start
+    check_owned()
     yield Attempt(
         outcome=outcome,
         started_at=started_at,

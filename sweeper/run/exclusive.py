@@ -11,6 +11,7 @@ from sweeper.core.quantities import format_bytes
 from sweeper.errors import EnvironmentUnfit
 from sweeper.places import cache_dir
 from sweeper.run.machine import nvidia_smi
+from sweeper.run.this_machine import boot_id
 
 # More than this on a device before the first trial is somebody's work, not the driver's.
 BUSY_DEVICE_BYTES = 1 * 2**30
@@ -27,13 +28,13 @@ Say = Callable[[str], None]
 def exclusive(devices: Sequence[str], say: Say) -> Iterator[None]:
     """Holds the devices (``"cpu"``, or CUDA ids) against other sweepers of this user on this machine.
 
-    The kernel frees them when the holder dies.
+    The kernel frees them when the holder dies. A home that machines share has a lock for each of them.
     """
     folder = cache_dir() / "devices"
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         for device in sorted(devices):  # in one order, so that two cannot wait for each other
-            file = stack.enter_context(open(folder / f"{device}.lock", "w"))
+            file = stack.enter_context(open(folder / f"{device}@{boot_id()}.lock", "w"))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

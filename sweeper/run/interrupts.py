@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from sweeper.run.study_lock import why_gone
+
 AFTER_THIS_TRIAL = "stopping after this trial; Ctrl-C again stops now"
 NOW = "stopping now"
 WHILE_WRITING = "the report is being written; Ctrl-C again leaves it half done"
@@ -56,6 +58,9 @@ class Interrupts:
     def _on(self, number: int, frame: FrameType | None) -> None:
         if self._raised:
             return
+        if number == signal.SIGTERM and why_gone() is not None:
+            self._raised = True
+            raise KeyboardInterrupt  # nobody typed anything: the one line is told where this ends
         if not self.asked and (self._writing or number == signal.SIGINT):
             self.asked = True
             self._say(WHILE_WRITING if self._writing else AFTER_THIS_TRIAL)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,14 @@ from typing import Protocol
 
 import psutil
 
-MARK = "SWEEPER_TRIAL_MARK"  # inherited by every descendant, however it detaches itself
+from sweeper.places import import_root
+
+MARK = "SWEEPER_TRIAL_MARK"  # what is left of a trial whose study was killed is found by it
+KEEPER = import_root() / "sweeper" / "worker" / "keeper.py"
 TERMINATE_GRACE_SECONDS = 5.0
 KILL_GRACE_SECONDS = 10.0
+# A keeper takes its time to end all it keeps: what its own graces add up to, and a slow machine's share.
+KEEPER_SECONDS = 30.0
 
 
 class Processes(Protocol):
@@ -26,6 +32,14 @@ class Processes(Protocol):
     def exit_code(self) -> int | None:
         """None while they run; negative: the signal that ended them."""
 
+    @property
+    def rank_exit_codes(self) -> Sequence[int | None]:
+        """Of each rank by itself, None where it is not known; empty where a launcher has them."""
+
+    @property
+    def remark(self) -> str:
+        """What went wrong with that which starts ranks, not with them; mostly nothing."""
+
     def wait(self, seconds: float) -> None:
         """So long, or less where one of them ends meanwhile and that is told without looking."""
 
@@ -34,7 +48,7 @@ class Processes(Protocol):
 
 
 class Family:
-    """The processes that a trial starts, and all that these start.
+    """The processes that a trial starts, and all that these start, where no keeper has ended them.
 
     ``roots`` gives those that are known; the others are found as their descendants, or by the mark
     in their environment.
@@ -81,7 +95,10 @@ class Family:
 
 
 class ProcessGroup:
-    """One command in a group of its own, and everything it starts."""
+    """One command below a keeper, which ends everything that the command starts, when it ends or we do."""
+
+    rank_exit_codes: Sequence[int | None] = ()
+    remark = ""
 
     def __init__(
         self,
@@ -95,9 +112,9 @@ class ProcessGroup:
         mark = mark or new_mark()
         with open(stdout, "wb") as out, open(stderr, "wb") as err:
             self._process = subprocess.Popen(
-                list(command),
+                [sys.executable, "-I", "-S", str(KEEPER), *command],
                 env={**environment, MARK: mark},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # closed when this process ends, however it does
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
@@ -112,6 +129,10 @@ class ProcessGroup:
         time.sleep(seconds)  # Popen's own wait would look a dozen times meanwhile
 
     def end(self) -> list[int]:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=KEEPER_SECONDS)
         return self._family.end()
 
     def _roots(self) -> list[psutil.Process]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from sweeper.core.measurement import Measurement
-from sweeper.core.memory_errors import memory_that_ran_out
 from sweeper.core.outcome import (
     Crashed,
     Diverged,
@@ -37,8 +37,11 @@ class RanksReport:
     """What is there when the processes of a trial are gone.
 
     ``results`` and ``phases`` have one entry for each rank; a result is None where the rank wrote
-    none, or half of one. ``ending`` and ``kernel_killed`` are the parent's own observations;
-    ``patience_seconds`` is how long it would wait for progress.
+    none, or half of one. ``ending``, ``kernel_killed`` and ``full_ranks`` (that had next to nothing left of
+    their limit on memory when they were last seen) are the parent's own observations;
+    ``patience_seconds`` is how long it would wait for progress. ``exit_code`` is that of what started the
+    ranks, ``rank_exit_codes`` are their own where they are known. ``log_tail`` is evidence, and decides
+    nothing; ``remark`` is about what starts ranks.
     """
 
     results: Sequence[Mapping[str, Any] | None]
@@ -49,6 +52,9 @@ class RanksReport:
     log_tail: str
     patience_seconds: float = 0.0
     stuck_processes: Sequence[int] = ()
+    rank_exit_codes: Sequence[int | None] = ()
+    full_ranks: Sequence[int] = ()
+    remark: str = ""
 
 
 def outcome_of(report: RanksReport, spec: TrialSpec) -> Outcome:
@@ -67,15 +73,17 @@ def outcome_of(report: RanksReport, spec: TrialSpec) -> Outcome:
     silent = _ranks(report, lambda result: result is None) or _ranks(
         report, lambda result: result is not None and result["kind"] == "ended"
     )
-    if silent and (memory := _vanished_for_memory(report)):
+    if silent and (starved := _starved(report, silent)) is not None:
         return OutOfMemory(
-            memory="device" if memory == "device" else "host",
-            phase=report.phases[silent[0]],
-            reason=f"rank {silent[0]} was killed: {_vanished_why(report)}",
+            memory="host",
+            phase=report.phases[starved],
+            reason=f"rank {starved} {_why_starved(report, starved)}",
         )
     if report.ending is not Ending.BY_ITSELF:
         phase = report.phases[silent[0]] if silent else "end"
-        return TimedOut(phase=phase, reason=f"{_why_ended(report, spec)}, in phase {phase}")
+        return TimedOut(
+            phase=phase, reason=_with(report, f"{_why_ended(report, spec)}, in phase {phase}")
+        )
     for result in report.results:
         if result is not None and result["kind"] == "diverged":
             return Diverged(reason=result["reason"])
@@ -112,16 +120,29 @@ def _told(result: Mapping[str, Any], kind: str) -> Outcome:
     )
 
 
-def _vanished_for_memory(report: RanksReport) -> str | None:
-    # The one place where a log decides: an allocation that fails inside a library may abort the
-    # process before it can write, and the allocator's words are then the last in the log.
-    return "host" if report.kernel_killed else memory_that_ran_out(report.log_tail)
-
-
-def _vanished_why(report: RanksReport) -> str:
+def _starved(report: RanksReport, silent: Sequence[int]) -> int | None:
+    """The rank that ended for want of memory before it could write: by what was seen of it, never by a log."""
     if report.kernel_killed:
-        return "the kernel ran out of memory"
-    return "an allocation failed"
+        killed = [r for r in silent if _code_of(report, r) in (None, -signal.SIGKILL)]
+        return killed[0] if killed else None
+    # What a library throws and nobody catches ends a process by SIGABRT; a launcher keeps its code to itself.
+    aborted = (None, -signal.SIGABRT)
+    full = [r for r in silent if r in report.full_ranks and _code_of(report, r) in aborted]
+    return full[0] if full and report.ending is Ending.BY_ITSELF else None
+
+
+def _why_starved(report: RanksReport, rank: int) -> str:
+    if report.kernel_killed:
+        return "was killed: the kernel ran out of memory"
+    return "aborted with next to nothing left of its limit on memory"
+
+
+def _code_of(report: RanksReport, rank: int) -> int | None:
+    return report.rank_exit_codes[rank] if report.rank_exit_codes else None
+
+
+def _with(report: RanksReport, reason: str) -> str:
+    return f"{reason}; {report.remark}" if report.remark else reason
 
 
 def _crashed(report: RanksReport, silent: Sequence[int]) -> Crashed:
@@ -133,20 +154,36 @@ def _crashed(report: RanksReport, silent: Sequence[int]) -> Crashed:
         return Crashed(
             reason=f"rank {first['rank']} in phase {first['phase']}: {first['reason']}",
             evidence=first["evidence"],
-            exit_code=report.exit_code,
+            exit_code=report.exit_code if (own := _code_of(report, first["rank"])) is None else own,
         )
-    if silent and any(report.phases[rank] != "start" for rank in silent):
-        reason = (
-            f"rank {silent[0]} ended in phase {report.phases[silent[0]]} without writing a result"
-        )
+    began = [rank for rank in silent if report.phases[rank] != "start"]
+    code = report.exit_code
+    if began or any(report.rank_exit_codes):
+        # Where the codes are known: the one that failed, not one that was ended because of it.
+        failed = [rank for rank in silent if _code_of(report, rank)]
+        rank = (failed or [r for r in silent if _code_of(report, r) is not None] or silent)[0]
+        reason = f"rank {rank} ended in phase {report.phases[rank]} without writing a result"
+        if report.rank_exit_codes:
+            code = _code_of(report, rank)
+            reason = f"{reason} ({_in_words(code)})"
+        else:
+            reason = f"{reason} (the launcher's {_in_words(code)})"
     else:
-        reason = "the launcher ended before any rank started"
-    last_line = report.log_tail.strip().splitlines()[-1:] or [""]
-    return Crashed(
-        reason=f"{reason} (exit code {report.exit_code}) {last_line[0]}".strip(),
-        evidence=report.log_tail,
-        exit_code=report.exit_code,
-    )
+        reason = f"the launcher ended before any rank started ({_in_words(code)})"
+    last_line = report.log_tail.strip().splitlines()[-1:]
+    told = [_with(report, reason), *(f"the log ends: {line.strip()}" for line in last_line)]
+    return Crashed(reason="; ".join(told), evidence=report.log_tail, exit_code=code)
+
+
+def _in_words(code: int | None) -> str:
+    if code is None:
+        return "it was ended"
+    if code < 0:
+        try:
+            return f"exit code {code}, {signal.Signals(-code).name}"
+        except ValueError:
+            pass
+    return f"exit code {code}"
 
 
 def _is_lost_connection(reason: str) -> bool:

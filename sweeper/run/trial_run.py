@@ -18,6 +18,7 @@ from sweeper.run.launch import free_port
 from sweeper.run.ops import clear_stale_locks
 from sweeper.run.processes import Processes
 from sweeper.run.ranks import LOG_TAIL_LINES, Ending, RanksReport, outcome_of
+from sweeper.run.room import Room
 from sweeper.run.shared_memory import clear_shared_memory
 from sweeper.run.watching import Watch, Watcher
 
@@ -62,7 +63,7 @@ def run_processes(
     write_json(folder.ds_config, spec.ds_config)
     for _ in range(PORT_ATTEMPTS - 1):
         outcome = _run_once(spec, folder, start, watch)
-        if not (isinstance(outcome, Crashed) and _PORT_TAKEN.search(outcome.reason)):
+        if not (isinstance(outcome, Crashed) and _port_was_taken(spec, folder)):
             return outcome
         folder.forget_results(spec.ranks)
     return _run_once(spec, folder, start, watch)
@@ -77,18 +78,20 @@ def _run_once(
     clear_stale_locks(extensions_dir())
     clear_shared_memory()
     oom_kills_before = _kernel_oom_kills()
+    room = Room(folder, spec.ranks)
+    pulse = _Pulse(folder, spec)  # from here on: also what starts ranks may never answer
     try:
         processes = start(free_port())
     except OSError as error:
         return Crashed(
             reason=f"the launcher cannot start: {error}", evidence=str(error), exit_code=None
         )
-    pulse = _Pulse(folder, spec)
     try:
-        ending = _wait(processes, spec, folder, watch, pulse)
-        exit_code = processes.exit_code
+        ending = _wait(processes, spec, folder, watch, pulse, room)
+        exit_code, codes = processes.exit_code, processes.rank_exit_codes
     finally:
         stuck = processes.end()
+        clear_stale_locks(extensions_dir())
         for port in {port for rank in range(spec.ranks) if (port := _port(folder, rank))}:
             clear_shared_memory(port=port)
     ranks = range(spec.ranks)
@@ -102,6 +105,9 @@ def _run_once(
             kernel_killed=_kernel_oom_kills() > oom_kills_before,
             log_tail=_log_tail(folder.stderr),
             stuck_processes=stuck,
+            rank_exit_codes=codes,
+            full_ranks=room.full,
+            remark=processes.remark,
         ),
         spec,
     )
@@ -113,9 +119,9 @@ def _wait(
     folder: TrialFolder,
     watch: Watcher | None,
     pulse: _Pulse,
+    room: Room,
 ) -> Ending:
     """Until the processes ended, or all ranks wrote; or until the deadline, or too long without progress."""
-    started = time.monotonic()
     complete_since: float | None = None
     watched = Watch(folder, spec.ranks, watch)
     while processes.exit_code is None:
@@ -127,11 +133,12 @@ def _wait(
         if complete_since is not None:
             if now > complete_since + LINGER_SECONDS:
                 return Ending.BY_ITSELF
-        elif now > started + spec.timeout_seconds:
+        elif now > pulse.since + spec.timeout_seconds:
             return Ending.DEADLINE
         elif pulse.has_stopped(now):
             return Ending.NO_PROGRESS
         watched.look(now)
+        room.look(now)
         processes.wait(POLL_SECONDS)
     return Ending.BY_ITSELF
 
@@ -147,7 +154,7 @@ class _Pulse:
         self._files = [folder.progress(rank) for rank in range(spec.ranks)]
         self._hang_seconds = spec.hang_seconds
         self._stamps: list[int] = []
-        self._last_change = time.monotonic()
+        self.since = self._last_change = time.monotonic()
         self._longest_gap = 0.0
         self._steps_known = False
 
@@ -197,6 +204,12 @@ def _result(folder: TrialFolder, rank: int) -> Mapping[str, Any] | None:
 def _phase(folder: TrialFolder, rank: int) -> str:
     document = read_json(folder.progress(rank))
     return str(document["phase"]) if isinstance(document, dict) and "phase" in document else "start"
+
+
+def _port_was_taken(spec: TrialSpec, folder: TrialFolder) -> bool:
+    """As a rank told it."""
+    found = [_result(folder, rank) for rank in range(spec.ranks)]
+    return any(r and r["kind"] == "error" and _PORT_TAKEN.search(r["reason"]) for r in found)
 
 
 def _port(folder: TrialFolder, rank: int) -> str | None:

@@ -19,6 +19,7 @@ from sweeper.errors import EnvironmentUnfit
 from sweeper.run.claim import Claim, claim_of
 from sweeper.run.finalists import Again, measure_again, read_spec, run_contest
 from sweeper.run.machine import thorough_look
+from sweeper.run.study_lock import check_nobody_writes, owned
 from sweeper.run.study_record import study_document
 from sweeper.run.what_is_left import conclusion, winner_failed
 from sweeper.terminal import Terminal
@@ -44,7 +45,21 @@ def verify(
     longer runs, GainGone where the gain is no longer there.
     """
     folder = StudyFolder(Path(typed))
+    check_nobody_writes(folder, f"verify {typed}")
     claim = claim_of(folder, typed)
+    with owned(folder, what="verify", typed=f"verify {typed}"):
+        return _verify(claim, folder, typed, stamp, terminal, look, again)
+
+
+def _verify(
+    claim: Claim,
+    folder: StudyFolder,
+    typed: str,
+    stamp: str,
+    terminal: Terminal,
+    look: Look,
+    again: Again,
+) -> str:
     winner, baseline = claim.winner, claim.baseline
     if winner.number == baseline.number:
         return f"the baseline itself (trial {baseline.number}) won this study: nothing to verify"

@@ -7,10 +7,13 @@ import multiprocessing
 import os
 import runpy
 import signal
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import connection, forkserver, resource_tracker
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from typing import Any
 
 import psutil
 
@@ -27,7 +30,7 @@ from sweeper.run.launch import (
     trial_environment,
 )
 from sweeper.run.launchers import WORKER, LauncherRunner, deepspeed_command
-from sweeper.run.processes import MARK, Family
+from sweeper.run.processes import KEEPER_SECONDS, MARK, Family
 from sweeper.run.trial_run import run_processes
 from sweeper.run.watching import Watcher
 from sweeper.terminal import terminal
@@ -88,13 +91,20 @@ class WarmRunner:
         with contextlib.suppress(Exception):
             forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
+    def _stop(self) -> None:
+        """Whatever it is in; the next trial starts another."""
+        process = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self.close()
+
     def _start(
         self, spec: TrialSpec, folder: TrialFolder, environment: Mapping[str, str], port: int
     ) -> ForkedRanks:
         self._ensure_running(spec, environment)
-        ranks = []
-        for rank in range(spec.ranks):
-            parameters = {
+        ranks = [
+            {
                 "spec": str(folder.spec.resolve()),
                 "environment": {
                     **os.environ,
@@ -108,51 +118,113 @@ class WarmRunner:
                 "threads": threads_for_each_rank(spec),
                 "worker": self._worker,
             }
-            process = self._context.Process(
-                target=runpy.run_module, args=(FORKED, {"PARAMETERS": parameters}, "__main__")
-            )
-            process.start()
-            ranks.append(process)
-        return ForkedRanks(ranks, folder.mark)
+            for rank in range(spec.ranks)
+        ]
+        return ForkedRanks(self._context, ranks, folder.mark, self._stop)
 
 
 class ForkedRanks:
-    """The ranks of one trial, each in a session of its own."""
+    """The ranks of one trial, each in a session of its own, below a keeper that is a fork of the warm process.
 
-    def __init__(self, ranks: Sequence[BaseProcess], mark: str) -> None:
-        self._ranks = ranks
-        self._known = []
-        for rank in ranks:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                self._known.append(psutil.Process(rank.pid))
+    They are asked for in a thread: what does not answer is found out by the trial's own deadlines.
+    """
+
+    def __init__(
+        self,
+        context: ForkServerContext,
+        ranks: Sequence[Mapping[str, Any]],
+        mark: str,
+        stop_starter: Callable[[], None],
+    ) -> None:
+        self.remark = ""
+        self._codes: list[int | None] = [None] * len(ranks)
         self._failed_at: float | None = None
+        self._known: list[psutil.Process] = []
+        self._is_started = False
+        self._why_not: Exception | None = None
+        self._stop_starter = stop_starter
+        self._line, theirs = context.Pipe()
+        self._keeper = context.Process(
+            target=runpy.run_module,
+            args=(FORKED, {"LINE": theirs, "RANKS": list(ranks)}, "__main__"),
+        )
+        self._starting = threading.Thread(target=self._start, args=(theirs,), daemon=True)
+        self._starting.start()
         self._family = Family(mark, self._roots)
+
+    def _start(self, theirs: Connection) -> None:
+        try:
+            self._keeper.start()
+            self._line.send("begin")
+            self._is_started = True
+        except (
+            OSError,
+            EOFError,
+        ) as error:  # the starter is gone, or the line: nobody waits any more
+            self._why_not = error
+        finally:
+            theirs.close()
 
     @property
     def exit_code(self) -> int | None:
         """As a launcher's: the first failure ends the trial, after its peers have had time to write."""
-        codes = [rank.exitcode for rank in self._ranks]
-        failed = [code for code in codes if code]
-        if None not in codes:
+        if self._why_not is not None:
+            self.remark = "what ranks are forked from ended by itself"
+            return 1
+        is_open = self._listen()
+        failed = [code for code in self._codes if code]
+        if None not in self._codes:
             return failed[0] if failed else 0
+        if not is_open:
+            return failed[0] if failed else 1
         if failed:
             self._failed_at = self._failed_at or time.monotonic()
             if time.monotonic() > self._failed_at + PEERS_GRACE_SECONDS:
                 return failed[0]
         return None
 
+    @property
+    def rank_exit_codes(self) -> Sequence[int | None]:
+        """What is not known of a rank was not its own end: it was ended."""
+        return tuple(self._codes)
+
+    def _listen(self) -> bool:
+        """Takes in what the keeper has said; False where it is gone."""
+        try:
+            while self._line.poll():
+                match self._line.recv():
+                    case ("started", list(processes)):
+                        for process in processes:
+                            with contextlib.suppress(psutil.NoSuchProcess):
+                                self._known.append(psutil.Process(process))
+                    case ("ended", int(rank), int(code)):
+                        self._codes[rank] = code
+        except (OSError, EOFError):
+            return False
+        return True
+
     def wait(self, seconds: float) -> None:
-        running = [rank.sentinel for rank in self._ranks if rank.exitcode is None]
-        connection.wait(running, timeout=seconds)
+        connection.wait([self._line], timeout=seconds)
 
     def end(self) -> list[int]:
-        stuck = self._family.end()
-        for rank in self._ranks:
-            rank.join(timeout=1.0)
-        return stuck
+        self._line.close()  # the keeper ends all that it has started
+        if not self._is_started:
+            if self._why_not is None:
+                self.remark = (
+                    "what ranks are forked from did not answer, was ended and is started anew"
+                )
+            self._stop_starter()
+        self._starting.join(timeout=KEEPER_SECONDS)
+        if self._is_started:
+            self._keeper.join(timeout=KEEPER_SECONDS)
+        return self._family.end()
 
     def _roots(self) -> list[psutil.Process]:
-        return [process for process in self._known if process.is_running()]
+        roots = [process for process in self._known if process.is_running()]
+        if self._is_started and self._keeper.exitcode is None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                roots.append(psutil.Process(self._keeper.pid))
+        return roots
 
 
 @contextlib.contextmanager

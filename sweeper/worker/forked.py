@@ -1,17 +1,74 @@
-"""A rank in a fork of the warm process: takes on its own environment and logs, then trains."""
+"""The ranks of a trial in a fork of the warm process: each a fork of it again, with its own environment and logs."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import runpy
 import signal
 import sys
+import traceback
 from collections.abc import Mapping
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from sweeper.core.files import write_json
 from sweeper.core.folder import TrialFolder
+from sweeper.worker.keeper import as_before, keep
+
+
+def keep_ranks(line: Connection, ranks: list[Mapping[str, Any]]) -> None:
+    """Tells ``line`` the process of each rank, then its exit code as it ends; ends with the last of all they started.
+
+    The study says first that it knows of this process: one that nobody waits for starts nothing.
+    """
+    os.setsid()
+    try:
+        line.recv()
+    except EOFError:
+        return
+    numbers: dict[int, int] = {}
+
+    def tell(*said: Any) -> None:
+        with contextlib.suppress(OSError):  # nobody listens any more
+            line.send(said)
+
+    def start() -> list[int]:
+        for number, parameters in enumerate(ranks):
+            numbers[_fork(parameters, line)] = number
+        tell("started", list(numbers))
+        return list(numbers)
+
+    keep(start, line.fileno(), ended=lambda process, code: tell("ended", numbers[process], code))
+
+
+def _fork(parameters: Mapping[str, Any], line: Connection) -> int:
+    process = os.fork()
+    if process:
+        return process
+    code: int | None = 1
+    try:
+        as_before()
+        line.close()
+        _own_resource_tracker()
+        code = run(parameters)
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code or 0)
+
+
+def _own_resource_tracker() -> None:
+    """Not the study's, which would remove what this rank leaves in shared memory when the study ends."""
+    tracker: Any = resource_tracker._resource_tracker  # type: ignore[attr-defined]
+    tracker._fd = tracker._pid = None
 
 
 def run(parameters: Mapping[str, Any]) -> int:
@@ -45,16 +102,7 @@ def _redirect(descriptor: int, path: str) -> None:
 
 
 if __name__ == "__main__":
-    code: int | None = 1
     try:
-        code = run(globals()["PARAMETERS"])
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
+        keep_ranks(globals()["LINE"], globals()["RANKS"])
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code or 0)
+        os._exit(0)

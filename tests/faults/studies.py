@@ -31,7 +31,7 @@ def start(cwd, *arguments, **more):
 
 
 def finish(process, *, code=0):
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=400)
     assert code == process.returncode, err[-3000:]
     return out, err
 

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from sweeper import cli
 from sweeper.core.files import read_json
@@ -52,6 +53,8 @@ def main() -> None:
     attempt.ensure_ops = sweep.ensure_ops = lambda *a, **k: None
     planner.model_profile = lambda settings: None  # it would take a child that loads torch
     sweep.are_built = lambda ops: False
+    if second := os.environ.get("FAKE_SECOND"):  # in which it starts
+        schema.time = SimpleNamespace(strftime=lambda _: second)
     device = os.environ.get("FAKE_DEVICE", "a fake device")
     sweep.thorough_look = lambda accelerator: (machine, {"device": device})
     cli.main()

@@ -105,10 +105,37 @@ def test_a_rank_that_vanished_is_named_before_its_peers_connection_error():
     assert "rank 1 ended" in crashed.reason
 
 
-def test_a_rank_that_vanished_with_the_allocators_words_last_ran_out_of_memory():
-    killed = outcome(LOST, None, log_tail="terminate called: what():  std::bad_alloc")
-    assert isinstance(killed, OutOfMemory)
-    assert "measure" == killed.phase
+def test_the_allocators_words_in_a_log_decide_nothing():
+    words = "terminate called: what():  std::bad_alloc, Error: CUDA out of memory"
+    assert isinstance(outcome(LOST, None, log_tail=words), Crashed)
+
+
+def test_a_rank_that_aborted_with_its_memory_full_ran_out_of_it():
+    starved = outcome(LOST, None, full_ranks=[1], rank_exit_codes=[3, -6], phases=["end", "build"])
+    assert isinstance(starved, OutOfMemory)
+    assert ("host", "build") == (starved.memory, starved.phase)
+    assert isinstance(outcome(LOST, None, full_ranks=[1]), OutOfMemory)  # under a launcher
+
+
+@pytest.mark.parametrize("code", [0, 1, -11, -9])
+def test_a_full_memory_alone_makes_no_out_of_memory_of_another_end(code):
+    assert isinstance(outcome(LOST, None, full_ranks=[1], rank_exit_codes=[3, code]), Crashed)
+
+
+def test_the_exit_code_that_is_told_is_that_of_the_rank_it_is_told_of():
+    for code, words in ((0, "(exit code 0)"), (-11, "(exit code -11, SIGSEGV)")):
+        crashed = outcome(LOST, None, exit_code=3, rank_exit_codes=[3, code])
+        assert f"rank 1 ended in phase measure without writing a result {words}" == crashed.reason
+        assert code == crashed.exit_code
+    assert "(the launcher's exit code 3)" in outcome(LOST, None, exit_code=3).reason
+
+
+def test_the_rank_that_failed_is_named_not_one_that_was_ended_because_of_it():
+    assert "rank 1 ended" in outcome(None, None, rank_exit_codes=[None, -9]).reason
+
+
+def test_a_process_that_the_kernel_killed_elsewhere_is_not_taken_for_the_rank():
+    assert isinstance(outcome(LOST, None, kernel_killed=True, rank_exit_codes=[3, -11]), Crashed)
 
 
 def test_a_rank_that_vanished_while_the_kernel_killed_ran_out_of_memory():
