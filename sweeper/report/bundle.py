@@ -20,7 +20,7 @@ from sweeper.core.ds_config_variants import (
 )
 from sweeper.core.export_formats import FORMATS, Format, refusal
 from sweeper.core.exported import exported_settings
-from sweeper.core.files import read_json, read_text, remove, write_text
+from sweeper.core.files import read_json, read_text, remove, write_bytes, write_text
 from sweeper.core.folder import BundleFolder, StudyFolder
 from sweeper.core.framework_arguments import (
     accelerate_config,
@@ -155,9 +155,19 @@ def _carried(winner: Winner, how: Standing) -> tuple[str, ...]:
 def write_files(files: Mapping[Path, str]) -> None:
     """Each with its text; scripts can be run."""
     for path, text in files.items():
-        write_text(path, text)
         if path.suffix == ".sh":
+            write_bytes(path, _as_typed(text))
             path.chmod(0o755)
+        else:
+            write_text(path, text)
+
+
+def _as_typed(text: str) -> bytes:
+    """A shell wants the bytes of a name, also of one that is not UTF-8."""
+    try:
+        return text.encode("utf-8", errors="surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", errors="backslashreplace")
 
 
 def _files(form: Format, winner: Winner, bundle: BundleFolder) -> dict[Path, str]:
