@@ -338,6 +338,10 @@ class StudyFolder:
         """Records of trials that cannot be read."""
         return _damaged(self.trials)
 
+    def without_a_record(self) -> list[TrialFolder]:
+        """Folders of trials that lost it: what is in flight says so."""
+        return [f for f in _folders(self.trials) if not f.pending.exists() and f.read() is None]
+
     def read_predictions(self) -> dict[int, Prediction]:
         """By trial number, of the trials that have one."""
         found = {}

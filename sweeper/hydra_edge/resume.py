@@ -102,7 +102,7 @@ def clear_unfinished(folder: StudyFolder) -> Point | None:
     pending: Point | None = None
     for trial in folder.unfinished():
         Family(trial.mark, list).end()
-        pending = trial.point or pending
+        pending = pending if trial.point is None else trial.point
         shutil.rmtree(trial.path)
     return pending
 
@@ -113,7 +113,8 @@ def put_damaged_aside(folder: StudyFolder, say: Callable[[str], None]) -> dict[i
     Their folders stay, beside the trials. A trial of which even that is not known has no place to keep.
     """
     lost: dict[int, Point] = {}
-    for damaged in folder.damaged():
+    gone = [Damaged(trial.trial, "is missing") for trial in folder.without_a_record()]
+    for damaged in (*folder.damaged(), *gone):
         trial = TrialFolder(damaged.path.parent)
         number, point = int(trial.path.name), trial.point
         if point is not None:

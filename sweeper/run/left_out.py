@@ -71,8 +71,11 @@ def _again(folder: StudyFolder) -> str:
 def _without_a_record(folder: StudyFolder) -> Iterator[str]:
     """A trial in flight is the last one, and its ranks have no results yet."""
     last = max((trial.number for trial in folder.read_trials()), default=-1)
-    for trial in folder.unfinished():
-        if int(trial.path.name) < last or trial.result(0).exists():
+    in_flight = [
+        t for t in folder.unfinished() if int(t.path.name) > last and not t.result(0).exists()
+    ]
+    for trial in (*folder.unfinished(), *folder.without_a_record()):
+        if trial not in in_flight:
             number = int(trial.path.name)
             yield f"{trial.trial} is missing: trial {number} is left out; {_again(folder)}"
 

@@ -215,9 +215,10 @@ def in_one_line(act):
         try:
             return act()
         except SweeperError as error:
-            assert "\n" not in str(error), error
-            assert " type " in str(error) or "nothing to report" in str(error), error
-            return error
+            found = error
+    assert "\n" not in str(found), found
+    assert " type " in str(found) or "nothing to report" in str(found), found
+    return found
 
 
 def readable(folder):
