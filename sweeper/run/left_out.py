@@ -33,7 +33,7 @@ def type_resume(folder: StudyFolder) -> str:
         return f"type python -m sweeper resume={shlex.quote(str(folder.path))}"
     return (
         "type the command line that began the study, with "
-        f"hydra.sweep.dir={shlex.quote(str(folder.path))} hydra.sweeper.resume=true behind it,"
+        f"hydra.sweep.dir={shlex.quote(str(folder.path))} hydra.sweeper.resume=true behind it"
     )
 
 

@@ -1,15 +1,21 @@
 """``verify`` and its neighbours on studies that cannot be read, or lack what they need: one line each."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from sweeper.core.files import read_json, write_json
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed, OutOfMemory
+from sweeper.core.plan import plan
+from sweeper.core.settings import settings_from_flat
+from sweeper.errors import UsageError
 from sweeper.report.build import build_report
 from sweeper.report.export import export
 from sweeper.run.claim import claim_of
+from sweeper.run.kept import spec_of
+from sweeper.run.machine import quick_look
 from tests.support import ROOT, measured, run_sweeper, trial_of
 
 CRASHED = Crashed(reason="a rank died", evidence="", exit_code=1)
@@ -48,7 +54,11 @@ def test_verify_wants_a_folder_with_a_study(tmp_path, made):
 def test_verify_wants_a_baseline(tmp_path):
     study(tmp_path / "mine", trial_of(1, measured()))
     finished = run_sweeper("verify", "mine", cwd=tmp_path)
-    one_line(finished, "the baseline (trial 0) of this study has not ended", "resume=mine")
+    one_line(
+        finished,
+        "the baseline (trial 0) of this study has not ended",
+        "hydra.sweep.dir=mine hydra.sweeper.resume=true",
+    )
 
 
 def test_verify_wants_a_winner(tmp_path):
@@ -57,18 +67,20 @@ def test_verify_wants_a_winner(tmp_path):
     one_line(finished, "has no winner, none of its 2 trials was measured", "type python -m sweeper")
 
 
-def test_verify_wants_the_winner_to_be_there_still(tmp_path):
-    study(tmp_path / "mine", trial_of(0, measured(1000)), trial_of(1, measured(2000)))
-    finished = run_sweeper("verify", "mine", cwd=tmp_path)
-    one_line(finished, "mine/trials/0000/spec.json: missing", "type python -m sweeper")
-    assert ["trials"] == [path.name for path in (tmp_path / "mine").iterdir()]
+@pytest.mark.parametrize("spec", [None, {"schema_version": 1}, [1], "half"])
+def test_a_specification_that_is_lost_is_planned_again_from_the_settings(tmp_path, spec):
+    trial = trial_of(1, measured(2000))
+    folder = study(tmp_path / "mine", trial_of(0, measured(1000)), trial)
+    if spec is not None:
+        write_json(folder.trial(1).spec, spec)
+    assert plan(settings_from_flat(trial.settings), quick_look()).ready == spec_of(folder, trial)
 
 
-def test_verify_reads_no_specification_of_another_version(tmp_path):
-    folder = study(tmp_path / "mine", trial_of(0, measured(1000)), trial_of(1, measured(2000)))
-    write_json(folder.trial(0).spec, {"schema_version": 1})
-    finished = run_sweeper("verify", "mine", cwd=tmp_path)
-    one_line(finished, "written by another version of sweeper", "schema_version=1")
+def test_a_trial_whose_settings_are_lost_too_cannot_be_run_again(tmp_path):
+    trial = replace(trial_of(1, measured(2000)), settings={"zero.stage": 1})
+    folder = study(tmp_path / "mine", trial_of(0, measured(1000)), trial)
+    with pytest.raises(UsageError, match=r"0001/spec\.json: missing or damaged.*; type python -m"):
+        spec_of(folder, trial)
 
 
 def test_a_baseline_that_won_leaves_nothing_to_verify(tmp_path):

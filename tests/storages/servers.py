@@ -111,9 +111,9 @@ def mysql(place: Path) -> Iterator[str]:
         "--auth-root-authentication-method=normal", "--skip-test-db", user=user, place=place,
     )  # fmt: skip
     first = place / "first.sql"
-    first.write_text(
-        "CREATE DATABASE studies CHARACTER SET utf8mb4;"
-        f"CREATE USER 'sweeper'@'%' IDENTIFIED BY '{PASSWORD}';"
+    first.write_text(  # a statement a line
+        "CREATE DATABASE studies CHARACTER SET utf8mb4;\n"
+        f"CREATE USER 'sweeper'@'%' IDENTIFIED BY '{PASSWORD}';\n"
         "GRANT ALL ON studies.* TO 'sweeper'@'%';\n"
     )
     first.chmod(0o644)
