@@ -176,10 +176,14 @@ def _report(rest: Sequence[str]) -> None:
 
 
 def _compare(studies: Sequence[str], output: str | None) -> None:
+    from sweeper.core.folder import StudyFolder
     from sweeper.report.comparison_page import compare_studies
+    from sweeper.run.left_out import left_out
 
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # report A B | head
     print(compare_studies(studies, output=output), flush=True)
+    for line in (line for typed in studies for line in left_out(StudyFolder(Path(typed)))):
+        print(f"note: {line}", file=sys.stderr)
     if output is None:
         print("to keep it, add --output comparison.html, or comparison.md", file=sys.stderr)
 

@@ -339,8 +339,9 @@ class StudyFolder:
         return _damaged(self.trials)
 
     def without_a_record(self) -> list[TrialFolder]:
-        """Folders of trials that lost it: what is in flight says so."""
-        return [f for f in _folders(self.trials) if not f.pending.exists() and f.read() is None]
+        """Folders of trials that lost it, or are run again since they did."""
+        running = self.unfinished()
+        return [f for f in _folders(self.trials) if f.read() is None and f not in running]
 
     def read_predictions(self) -> dict[int, Prediction]:
         """By trial number, of the trials that have one."""
@@ -352,8 +353,13 @@ class StudyFolder:
         return found
 
     def unfinished(self) -> list[TrialFolder]:
-        """Folders of trials that were started and have not ended."""
-        return [f for f in _folders(self.trials) if f.pending.exists() and f.read() is None]
+        """Folders of trials that were started and have not ended: they come behind all that have."""
+        last = max((trial.number for trial in self.read_trials()), default=-1)
+        return [
+            f
+            for f in _folders(self.trials)
+            if int(f.path.name) > last and f.pending.exists() and f.read() is None
+        ]
 
 
 BY_ANOTHER_VERSION = "is by another version of sweeper"

@@ -86,10 +86,11 @@ def _as_its_trials_tell(
     folder: StudyFolder, config: Mapping[str, Any], environment: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """Where study.yaml is damaged: as far as a trial's record tells the same things."""
-    trial = next((t for t in folder.read_trials() if t.environment), None)
-    if trial is None:
+    trials = folder.read_trials()
+    if not trials:
         return {"environment": environment, "config": config}
-    own = {n: v for n, v in trial.environment.items() if n in environment}
+    trial, ran = trials[0], next((t.environment for t in trials if t.environment), {})
+    own = {n: v for n, v in ran.items() if n in environment}
     groups: dict[str, Any] = {group: config.get(group, {}) for group in _COMPARED_CONFIG}
     for group, names in _TOLD_BY_TRIALS.items():
         told = {n: trial.settings.get(f"{group}.{n}") for n in names if n in groups[group]}
@@ -116,6 +117,7 @@ def put_damaged_aside(folder: StudyFolder, say: Callable[[str], None]) -> dict[i
     gone = [Damaged(trial.trial, "is missing") for trial in folder.without_a_record()]
     for damaged in (*folder.damaged(), *gone):
         trial = TrialFolder(damaged.path.parent)
+        Family(trial.mark, list).end()
         number, point = int(trial.path.name), trial.point
         if point is not None:
             lost[number] = point

@@ -55,6 +55,7 @@ from sweeper.run.dry_run import check_model, groups_that_do_nothing, notes_on_mo
 from sweeper.run.exclusive import what_disturbs
 from sweeper.run.interrupts import Interrupts
 from sweeper.run.launch import devices_of
+from sweeper.run.left_out import left_out
 from sweeper.run.leftovers import sweep_temporary
 from sweeper.run.machine import quick_look, thorough_look
 from sweeper.run.ops import are_built, ensure_ops
@@ -176,6 +177,8 @@ def sweep(
 
     if earlier:
         screen.say(what_is_learned(options["warm_start"], earlier, sampler.holds))
+        for line in left_out(StudyFolder(Path(str(options["warm_start"])))):
+            screen.say(f"note: {line}")
     if objective.takes_floor_of_baseline:
         screen.say(
             "note: the floor is the baseline's tokens/s; should the baseline fail, the least memory wins "

@@ -81,7 +81,8 @@ def _rebuild_journal(
     there = numbers_in(folder.journal, name)
     if there is not None and wanted <= there:
         return False
-    if any(Family(trial.mark, list).alive() for trial in folder.unfinished()):
+    in_flight = (*folder.unfinished(), *folder.without_a_record())
+    if any(Family(trial.mark, list).alive() for trial in in_flight):
         return False
     space = space_of(study)
     if space is None or not wanted:

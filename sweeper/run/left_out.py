@@ -69,15 +69,11 @@ def _again(folder: StudyFolder) -> str:
 
 
 def _without_a_record(folder: StudyFolder) -> Iterator[str]:
-    """A trial in flight is the last one, and its ranks have no results yet."""
-    last = max((trial.number for trial in folder.read_trials()), default=-1)
-    in_flight = [
-        t for t in folder.unfinished() if int(t.path.name) > last and not t.result(0).exists()
-    ]
-    for trial in (*folder.unfinished(), *folder.without_a_record()):
-        if trial not in in_flight:
-            number = int(trial.path.name)
-            yield f"{trial.trial} is missing: trial {number} is left out; {_again(folder)}"
+    """A trial in flight is no loss, unless its ranks have results."""
+    ended = [trial for trial in folder.unfinished() if trial.result(0).exists()]
+    for trial in (*folder.without_a_record(), *ended):
+        number = int(trial.path.name)
+        yield f"{trial.trial} is missing: trial {number} is left out; {_again(folder)}"
 
 
 def _of_the_finals(folder: StudyFolder) -> Iterator[str]:

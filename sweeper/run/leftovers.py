@@ -22,6 +22,7 @@ _NOT_OURS = frozenset({"script_output", ".hydra"})
 def sweep_temporary(folder: StudyFolder) -> list[Path]:
     """Removes those whose writer is gone; returns them. A trial in flight is left alone: it may be another host's."""
     in_flight = {str(trial.path) for trial in folder.unfinished()}
+    in_flight |= {str(t.path) for t in folder.without_a_record() if t.pending.exists()}
     swept = []
     for path in _temporary(folder, in_flight):
         with contextlib.suppress(OSError):
