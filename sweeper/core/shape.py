@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
@@ -17,6 +17,28 @@ def check_fields(made: Any) -> None:
         value = getattr(made, f.name)
         if not _is(value, hints[f.name]):
             raise ValueError(f"{f.name} is {type(value).__name__}")
+
+
+def check_flat(cls: Any, values: Mapping[str, Any]) -> None:
+    """Of values under dotted names those that ``cls`` knows; as ``check_fields``."""
+    kinds = _flat_kinds(cls)
+    for name, value in values.items():
+        if name not in kinds or (isinstance(value, str | int | float) and _is("", kinds[name])):
+            continue  # a number is a word as well
+        if not _is(value, kinds[name]):
+            raise ValueError(f"{name} is {type(value).__name__}")
+
+
+@functools.cache
+def _flat_kinds(cls: Any) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    kind: Any
+    for name, kind in _hints(cls).items():
+        if is_dataclass(kind):
+            found |= {f"{name}.{inside}": each for inside, each in _flat_kinds(kind).items()}
+        else:
+            found[name] = kind
+    return found
 
 
 @functools.cache
@@ -32,8 +54,8 @@ def _is(value: Any, kind: Any) -> bool:
         return any(_is(value, each) for each in inside)
     if origin is Literal:
         return value in inside
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_is(each, inside[0]) for each in value)
+    if origin is tuple or origin is list:
+        return isinstance(value, tuple | list) and all(_is(each, inside[0]) for each in value)
     if origin is not None and issubclass(origin, Mapping):
         return isinstance(value, Mapping) and all(
             _is(name, inside[0]) and _is(each, inside[1]) for name, each in value.items()

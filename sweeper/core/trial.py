@@ -8,7 +8,8 @@ from typing import Any
 
 from sweeper.core.outcome import Outcome, outcome_from_json, outcome_to_json
 from sweeper.core.plan import Plan
-from sweeper.core.shape import check_fields
+from sweeper.core.settings import Settings
+from sweeper.core.shape import check_fields, check_flat
 from sweeper.core.space import Point
 
 TRIAL_SCHEMA = 1
@@ -68,6 +69,7 @@ class Trial:
             environment=document["environment"],
         )
         check_fields(trial)
+        check_flat(Settings, trial.settings)
         return trial
 
 

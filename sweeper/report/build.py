@@ -24,7 +24,7 @@ from sweeper.report.figures import draw_figures
 from sweeper.report.html import to_html
 from sweeper.report.knobs import Knobs, knobs_of
 from sweeper.report.markdown import to_markdown
-from sweeper.report.notes import write_notes
+from sweeper.report.notes import rebuild_journal, write_notes
 from sweeper.report.page import report_page
 from sweeper.report.page.everything import known_files
 from sweeper.report.page.facts import FROM_OUTSIDE, StudyFacts
@@ -76,6 +76,8 @@ def build_report(
     )
     parquet = folder.trials_parquet
     notes = [failures.attempt(parquet.name, lambda: write_parquet(table, parquet), None)]
+    journal = folder.journal.name
+    notes.append(failures.attempt(journal, lambda: rebuild_journal(folder, study), None))
     best = bundle_of(folder, how, failures)
     ended = stop_reason or _stored_reason(folder) or FROM_OUTSIDE
     facts = _facts(folder, study, how, ended, best, failures)

@@ -26,8 +26,7 @@ def write_notes(
 ) -> str | None:
     """Into the study's storage, where there is one (a plain grid has none); returns why they could not be.
 
-    A journal of its own that is damaged, or lacks trials, is written anew first. ``storage`` stands for
-    that of study.yaml, which keeps no password.
+    ``storage`` stands for that of study.yaml, which keeps no password.
     """
     if "study_name" not in study:
         return None
@@ -40,7 +39,6 @@ def write_notes(
     from sweeper.search.optuna_study import load_study, opened_storage
 
     name = str(study["study_name"])
-    rebuilt = own and _rebuild_journal(folder, study, how, name)
     where = None if own else opened_storage(str(recorded))
     if not own and where is None:
         return (
@@ -56,13 +54,7 @@ def write_notes(
         trial_notes={trial.number: _trial_note(trial, how, folder) for trial in how.trials},
         plots=plots(how),
     )
-    if refused:
-        return f"no notes for optuna-dashboard: {refused}"
-    return (
-        f"{folder.journal.name} was damaged, and is written anew from the trials"
-        if rebuilt
-        else None
-    )
+    return f"no notes for optuna-dashboard: {refused}" if refused else None
 
 
 def _is_whole(folder: StudyFolder) -> bool:
@@ -71,22 +63,25 @@ def _is_whole(folder: StudyFolder) -> bool:
     return numbers_in(folder.journal, None) is not None
 
 
-def _rebuild_journal(
-    folder: StudyFolder, study: Mapping[str, Any], how: Standing, name: str
-) -> bool:
-    """Whether that was due, and could be done: a study that runs writes its own."""
+def rebuild_journal(folder: StudyFolder, study: Mapping[str, Any]) -> str | None:
+    """A study's own journal that is damaged, or lacks trials, anew from its trials; says so.
+
+    A study that runs writes it itself.
+    """
+    is_kept = "storage" in study or os.path.lexists(folder.journal)
+    if "study_name" not in study or study.get("storage") is not None or not is_kept:
+        return None
     from sweeper.search.journal import numbers_in, space_of, write_journal
 
+    name = str(study["study_name"])
     wanted = {trial.number for trial in folder.read_trials()}
     there = numbers_in(folder.journal, name)
     if there is not None and wanted <= there:
-        return False
+        return None
     in_flight = (*folder.unfinished(), *folder.without_a_record())
-    if any(Family(trial.mark, list).alive() for trial in in_flight):
-        return False
     space = space_of(study)
-    if space is None or not wanted:
-        return False
+    if space is None or any(Family(trial.mark, list).alive() for trial in in_flight):
+        return None
     write_journal(
         folder.journal,
         space=space,
@@ -94,7 +89,7 @@ def _rebuild_journal(
         objective=objective_of_study(folder) or THROUGHPUT,
         study_name=name,
     )
-    return there is None
+    return f"{folder.journal.name} was damaged, and is written anew from the trials"
 
 
 def study_note(how: Standing, folder: StudyFolder) -> str:
