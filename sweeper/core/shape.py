@@ -32,10 +32,10 @@ def check_flat(cls: Any, values: Mapping[str, Any]) -> None:
 @functools.cache
 def _flat_kinds(cls: Any) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
-    kind: Any
     for name, kind in _hints(cls).items():
         if is_dataclass(kind):
-            found |= {f"{name}.{inside}": each for inside, each in _flat_kinds(kind).items()}
+            group: Any = kind
+            found |= {f"{name}.{inside}": each for inside, each in _flat_kinds(group).items()}
         else:
             found[name] = kind
     return found

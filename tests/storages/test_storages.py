@@ -102,9 +102,8 @@ def test_a_password_that_was_typed_is_written_nowhere_and_asked_for_again(url, t
     folder = StudyFolder(tmp_path / "three")
     assert "sweeper:***@127.0.0.1" in folder.study.read_text()
     study = load_study(url, folder.journal, "three")
-    assert any(
-        name.startswith("dashboard:") for name in study.system_attrs
-    )  # the notes were written
+    attributes = study._storage.get_study_system_attrs(study._study_id)
+    assert any(name.startswith("dashboard:") for name in attributes)  # the notes were written
     _, err = finish(start(tmp_path, "resume=three"), code=2)
     assert "sweeper: resume=three: the password of hydra.sweeper.storage=" in err
     assert "is kept nowhere; type resume=three 'hydra.sweeper.storage=<the URL" in err
