@@ -15,7 +15,7 @@ ONE_THREAD := OMP_NUM_THREADS=1
 ALONE := tests/real/test_verify.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-fast test-faults test-differential test-real test-frameworks test-browser golden pictures recordings test-dashboards test-gpu wheelhouse bench docs lint typecheck check clean
+.PHONY: help setup sweep test test-fast test-faults test-damage test-storages test-differential test-real test-frameworks test-browser golden pictures recordings test-dashboards test-gpu wheelhouse bench docs lint typecheck check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,7 +35,7 @@ sweep: $(READY)  ## a study: make sweep MODEL=gpt2 ARGS="hydra.sweeper.n_trials=
 
 test: $(READY)  ## the tests, the fast ones first; of what takes long one of each kind
 	$(BIN)/python -m pytest -n 2 $(FILES) tests/unit
-	$(BIN)/python -m pytest -n 4 $(FILES) -m "not real and not slow and not gpu" tests/faults tests/cli tests/packaging tests/exports tests/browser tests/docs
+	$(BIN)/python -m pytest -n 4 $(FILES) -m "not real and not slow and not gpu" tests/faults tests/damage tests/storages tests/cli tests/packaging tests/exports tests/browser tests/docs
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 $(FILES) -m "real and not slow and not gpu" tests/docs tests/differential tests/real tests/exports --ignore=$(ALONE)
 	$(BIN)/python -m pytest -m "not slow" $(ALONE)
 
@@ -44,6 +44,12 @@ test-fast: $(READY)  ## the tests of the core alone, in seconds
 
 test-faults: $(READY)  ## every injected fault under every runner
 	$(BIN)/python -m pytest tests/faults
+
+test-damage: $(READY)  ## recorded studies, damaged in 320 drawn ways; results/published has what was drawn
+	DAMAGED_STUDIES=320 DAMAGED_STUDIES_COUNTS=results/published/damaged_studies.json $(BIN)/python -m pytest tests/damage
+
+test-storages: $(READY)  ## studies in PostgreSQL, MySQL and SQLite (apt-get install postgresql mariadb-server)
+	$(BIN)/python -m pytest tests/storages
 
 test-real: $(READY)  ## all real trials, those that take minutes too
 	$(BIN)/python -m pytest tests/real tests/browser/test_real_study.py

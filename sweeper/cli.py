@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
+import io
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from sweeper.core.files import is_full
-from sweeper.errors import EnvironmentUnfit, StudyGone, SweeperError, UsageError
+from sweeper.errors import EnvironmentUnfit, StudyGone, SweeperError, UsageError, masked
 
 # Hydra's own commands: with one of these nothing is run, or the user has said how.
 _HYDRA_COMMANDS = frozenset(
@@ -41,7 +42,7 @@ _REFUSED = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
     *(errno.ELOOP, errno.ENAMETOOLONG),
 )
-_FULL_ERROR = "HYDRA_FULL_ERROR"
+_FULL_ERROR, _OUR_FULL_ERROR = "HYDRA_FULL_ERROR", "SWEEPER_FULL_ERROR"
 _USAGE = (
     "type python -m sweeper +model=gpt2 hydra/sweeper=optuna for a study, "
     "or python -m sweeper --help for everything"
@@ -53,6 +54,9 @@ def main() -> None:
     # Also where a shell started us in the background and left SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that is not UTF-8 is spelled out
+            stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:]
     # ``python -m`` has it: a model's factory may be in a file beside the user.
     if os.getcwd() not in sys.path:
@@ -65,9 +69,12 @@ def main() -> None:
     except SweeperError as error:
         print(f"sweeper: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
+    except BrokenPipeError:  # report ... | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except OSError as error:
         if not (is_full(error) or (error.errno in _REFUSED and error.filename)):
-            raise
+            _end_with_bug(error, arguments)
         print(f"sweeper: {_about_a_file(error)}", file=sys.stderr)
         raise SystemExit(EnvironmentUnfit.exit_code) from None
     except KeyboardInterrupt:
@@ -76,6 +83,27 @@ def main() -> None:
             raise SystemExit(StudyGone.exit_code) from None
         print("sweeper: interrupted", file=sys.stderr, flush=True)
         raise SystemExit(130) from None
+    except Exception as error:
+        _end_with_bug(error, arguments)
+
+
+def _end_with_bug(error: Exception, arguments: Sequence[str]) -> NoReturn:
+    """In one line, with a file to send. A traceback through code of the user's own is theirs to see."""
+    from sweeper.bugs import is_ours, kept_traceback
+
+    if any(os.environ.get(name) == "1" for name in (_FULL_ERROR, _OUR_FULL_ERROR)):
+        raise error
+    kept = kept_traceback(error, arguments) if is_ours(error) else None
+    if kept is None:
+        raise error
+    said = " ".join(masked(str(error)).split())
+    print(
+        f"sweeper: a mistake of sweeper's own, {type(error).__name__}{': ' if said else ''}{said[:200]}; "
+        f"please report it with {kept}; {_OUR_FULL_ERROR}=1 shows it here",
+        file=sys.stderr,
+        flush=True,
+    )
+    raise SystemExit(SweeperError.exit_code) from None
 
 
 def _why_gone() -> str | None:
@@ -165,10 +193,14 @@ def _report(rest: Sequence[str]) -> None:
 
 
 def _compare(studies: Sequence[str], output: str | None) -> None:
+    from sweeper.core.folder import StudyFolder
     from sweeper.report.comparison_page import compare_studies
+    from sweeper.run.left_out import left_out
 
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # report A B | head
     print(compare_studies(studies, output=output), flush=True)
+    for line in (line for typed in studies for line in left_out(StudyFolder(Path(typed)))):
+        print(f"note: {line}", file=sys.stderr)
     if output is None:
         print("to keep it, add --output comparison.html, or comparison.md", file=sys.stderr)
 
@@ -248,7 +280,7 @@ def _hydra(arguments: Sequence[str]) -> None:
     typed = with_text(with_script(_resumed(arguments)))
     check_deletions(typed)
     sys.argv[1:] = with_mode([*map(_opened, typed)])
-    asked_for_traceback = os.environ.get(_FULL_ERROR) == "1"
+    asked_for_traceback = "1" in map(os.environ.get, (_FULL_ERROR, _OUR_FULL_ERROR))
     # Hydra prints its errors itself, over several lines, unless it is told to raise them.
     os.environ[_FULL_ERROR] = "1"
     try:
@@ -270,7 +302,7 @@ def _resumed(arguments: Sequence[str]) -> list[str]:
     if first is None:
         return list(arguments)
     rest = [argument for argument in arguments if argument != first]
-    return [*original_arguments(first.partition("=")[2]), *rest]
+    return [*original_arguments(first.partition("=")[2], rest), *rest]
 
 
 def with_script(arguments: Sequence[str]) -> list[str]:

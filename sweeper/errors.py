@@ -11,14 +11,18 @@ _PASSWORD_OPTION = re.compile(
 )
 
 
+def masked(text: str) -> str:
+    """Without the passwords of URLs: lines are copied into tickets, files are passed on."""
+    return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
+
+
 class SweeperError(Exception):
     """A command cannot go on; the message is one line for the person who typed it."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        """Without the password of a URL: lines are copied into tickets, and kept in logs."""
-        return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", super().__str__()))
+        return masked(super().__str__())
 
 
 class UsageError(SweeperError):

@@ -215,7 +215,7 @@ def full_study(path: Path) -> StudyFolder:
     }
     folder = recorded(
         path, trials, rounds=again.rounds, finalists=finalists, predictions=predictions,
-        stop_reason="22 trials were run (n_trials=22)", study_name="full", space=SPACE,
+        stop_reason="22 trials were run (n_trials=22)", study_name="full", space=SPACE, storage=None,
     )  # fmt: skip
     write_journal(folder, trials, "full")
     return folder

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sweeper.core.files import read_json, write_json
-from sweeper.core.finalists import Contest, FinalistsResult, complete_rounds, judge
-from sweeper.core.folder import WHAT_TO_DO, RoundsFolder
-from sweeper.core.objective import THROUGHPUT, objective_from_mapping
+from sweeper.core.files import seen_json, write_json
+from sweeper.core.finalists import Contest, FinalistsResult, complete_rounds, judge, why_stop
+from sweeper.core.folder import RoundsFolder
+from sweeper.core.objective import THROUGHPUT, Objective, objective_from_mapping
 from sweeper.core.rounds import Round, peak_bytes, throughput_ratio
+from sweeper.core.shape import check_fields
 from sweeper.errors import UsageError
 
 SUMMARY_SCHEMA = 1
 
 
 def recorded_rounds(folder: RoundsFolder) -> list[Round]:
-    """What became of each trial in each round that has begun."""
+    """What became of each trial in each round that has begun; what is damaged is left out."""
     return [{n: trial.outcome for n, trial in found.items()} for found in folder.read_rounds()]
 
 
@@ -42,28 +44,56 @@ def write_contest(folder: RoundsFolder, contest: Contest, result: FinalistsResul
     write_json(folder.summary, document)
 
 
-def read_contest(folder: RoundsFolder) -> tuple[Contest, FinalistsResult] | None:
+def read_contest(
+    folder: RoundsFolder, *, baseline: int | None = 0, objective: Objective = THROUGHPUT
+) -> tuple[Contest, FinalistsResult] | None:
     """Judged anew from the rounds; None where no contest has ended.
 
-    Raises UsageError where the summary cannot be read, or tells of rounds that are not there.
+    Where its summary is damaged or missing, who took part is taken from the rounds, and
+    ``baseline`` and ``objective`` are the study's. A record that is lost costs its trial that round alone.
     """
-    document: Any = read_json(folder.summary)
-    if document is None and not folder.summary.exists():
-        return None
-    try:
-        contest = _contest_of(document)
-        told = {entrant["trial"]: entrant["rounds"] for entrant in document["trials"]}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"{folder.summary}: not whole, or written by another version of sweeper ({error}); "
-            f"{WHAT_TO_DO}"
-        ) from error
+    seen = seen_json(folder.summary)
     rounds = recorded_rounds(folder)
-    if any(sum(n in found for found in rounds) < num for n, num in told.items()):
-        raise UsageError(
-            f"{folder.path}: rounds that {folder.summary.name} tells of are missing; {WHAT_TO_DO}"
-        )
-    return contest, judge(contest, complete_rounds(contest, rounds))
+    contest = _told_by(seen) or _guessed(rounds, baseline, objective)
+    if contest is None or not rounds:
+        return None
+    whole = complete_rounds(contest, rounds)
+    if seen is None and not (
+        len(rounds) == len(whole) >= contest.min_rounds and why_stop(contest, rounds)
+    ):
+        return None  # it was interrupted
+    if len(whole) < len(rounds):
+        own = ({n: o for n, o in found.items() if n in contest.entrants} for found in rounds)
+        whole = [found for found in own if found]
+    return contest, judge(contest, whole)
+
+
+def lacking_rounds(folder: RoundsFolder) -> int:
+    """How many records of rounds its summary tells of that are not there."""
+    document: Any = seen_json(folder.summary)
+    try:
+        told = {int(entrant["trial"]): int(entrant["rounds"]) for entrant in document["trials"]}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return 0
+    rounds = recorded_rounds(folder)
+    return sum(max(num - sum(n in found for found in rounds), 0) for n, num in told.items())
+
+
+def _told_by(summary: Any) -> Contest | None:
+    try:
+        return _contest_of(summary)
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError):
+        return None
+
+
+def _guessed(rounds: Sequence[Round], baseline: int | None, objective: Objective) -> Contest | None:
+    seen = dict.fromkeys(number for found in rounds for number in found)
+    finalists = tuple(n for n in seen if n != baseline)
+    if not finalists:
+        return None
+    return Contest(
+        finalists=finalists, baseline=baseline if baseline in seen else None, objective=objective
+    )
 
 
 def _contest_of(document: Any) -> Contest:
@@ -72,7 +102,11 @@ def _contest_of(document: Any) -> Contest:
     given = document["contest"]
     values = given.get("objective")  # those from before there was one were about throughput
     objective = objective_from_mapping(values) if values else THROUGHPUT
-    return Contest(**given | {"finalists": tuple(given["finalists"]), "objective": objective})
+    contest = Contest(**given | {"finalists": tuple(given["finalists"]), "objective": objective})
+    if not all(isinstance(n, int) for n in contest.entrants):
+        raise ValueError("entrants are no numbers")
+    check_fields(contest)
+    return contest
 
 
 def _entrant(number: int, result: FinalistsResult) -> dict[str, Any]:

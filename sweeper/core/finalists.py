@@ -95,19 +95,27 @@ class FinalistsResult:
 
 
 def play(contest: Contest, measure: Measure, recorded: Sequence[Round] = ()) -> FinalistsResult:
-    """``measure`` takes a trial's number and the round's, from 1; ``recorded`` is not run again."""
-    rounds = complete_rounds(contest, recorded)
+    """``measure`` takes a trial's number and the round's, from 1.
+
+    What is whole of ``recorded`` is not run again, also behind a round that is not.
+    """
+    rounds: list[Round] = []
     while why_stop(contest, rounds) is None:
-        number = len(rounds) + 1
-        rounds.append({n: measure(n, number) for n in turns(contest, rounds)})
+        due = turns(contest, rounds)
+        known = recorded[len(rounds)] if len(rounds) < len(recorded) else {}
+        if set(due) <= set(known):
+            rounds.append({n: known[n] for n in due})
+        else:
+            number = len(rounds) + 1
+            rounds.append({n: measure(n, number) for n in due})
     return judge(contest, rounds)
 
 
 def complete_rounds(contest: Contest, recorded: Sequence[Round]) -> list[Round]:
     """Those of ``recorded`` that belong to the contest.
 
-    A round that lacks somebody was interrupted: it is run anew, with all that follows, since only
-    what was measured in turns shares its conditions.
+    A round that lacks somebody was interrupted, or lost a record: it is run anew, since only what was
+    measured in turns shares its conditions.
     """
     rounds: list[Round] = []
     for found in recorded:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sweeper.core.files import read_json
+from sweeper.core.files import Damaged, read_json, read_object, seen_json
 from sweeper.core.prediction import Prediction
-from sweeper.core.trial import Trial
-from sweeper.errors import UsageError
-
-WHAT_TO_DO = (
-    "copy the study again from where it was measured, or type python -m sweeper ... "
-    "hydra/sweeper=optuna for a new one"
-)
+from sweeper.core.space import Point
+from sweeper.core.trial import TRIAL_SCHEMA, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +71,32 @@ class TrialFolder:
     def trial(self) -> Path:
         """How it ended: settings, outcome, raw step times, environment."""
         return self.path / "trial.json"
+
+    @property
+    def point(self) -> Point | None:
+        """What it was to try, as its start wrote down; None where that is not known."""
+        point = read_object(self.pending).get("point")
+        if not isinstance(point, dict) or not all(isinstance(v, str) for v in point.values()):
+            return None
+        return point
+
+    def read(self) -> Trial | Damaged | None:
+        """None where it has not ended."""
+        document = seen_json(self.trial)
+        if document is None or isinstance(document, Damaged):
+            return document
+        if not isinstance(document, dict):
+            return Damaged(self.trial, "is no trial's record")
+        version = document.get("schema_version")
+        if isinstance(version, int) and version != TRIAL_SCHEMA:
+            return Damaged(self.trial, BY_ANOTHER_VERSION)
+        try:
+            trial = Trial.from_json(document)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return Damaged(self.trial, f"is no trial's record ({_in_words(error)})")
+        if trial.number != int(self.path.name):
+            return Damaged(self.trial, f"is that of trial {trial.number}")
+        return trial
 
     def result(self, rank: int) -> Path:
         return self.path / f"result.rank{rank}.json"
@@ -181,11 +200,19 @@ class RoundsFolder:
         return TrialFolder(self.round(round_number) / f"{number:04d}")
 
     def read_rounds(self) -> list[dict[int, Trial]]:
-        """By trial number; up to the first round in which nobody has ended. Raises as ``read_trials``."""
-        rounds: list[dict[int, Trial]] = []
-        while found := {t.number: t for t in _read_trials(self.round(len(rounds) + 1))}:
-            rounds.append(found)
+        """By trial number, up to the last round that there is; what is damaged is left out."""
+        last = max((int(r.name.partition("-")[2]) for r in self._rounds()), default=0)
+        rounds = [_trials(self.round(number + 1)) for number in range(last)]
+        while rounds and not rounds[-1]:
+            rounds.pop()
         return rounds
+
+    def damaged(self) -> list[Damaged]:
+        """Records of it that cannot be read."""
+        return [found for round_ in self._rounds() for found in _damaged(round_)]
+
+    def _rounds(self) -> list[Path]:
+        return [p for p in sorted(self.path.glob("round-*")) if p.name[6:].isdecimal()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +310,11 @@ class StudyFolder:
         return TrialFolder(self.path / "probe" / name)
 
     @property
+    def put_aside(self) -> Path:
+        """Folders of trials whose record was damaged, as ``resume=`` found them."""
+        return self.path / "put-aside"
+
+    @property
     def ruled_out(self) -> Path:
         """How much of the space is not worth a trial, by rule."""
         return self.path / "ruled_out.json"
@@ -304,8 +336,17 @@ class StudyFolder:
         return TrialFolder(self.trials / f"{number:04d}")
 
     def read_trials(self) -> list[Trial]:
-        """Every trial that has ended, by number. Raises UsageError for a record that cannot be read."""
-        return sorted(_read_trials(self.trials), key=lambda trial: trial.number)
+        """Every trial that has ended, by number; what is damaged is left out."""
+        return list(_trials(self.trials).values())
+
+    def damaged(self) -> list[Damaged]:
+        """Records of trials that cannot be read."""
+        return _damaged(self.trials)
+
+    def without_a_record(self) -> list[TrialFolder]:
+        """Folders of trials that lost it, or are run again since they did."""
+        running = self.unfinished()
+        return [f for f in _folders(self.trials) if f.read() is None and f not in running]
 
     def read_predictions(self) -> dict[int, Prediction]:
         """By trial number, of the trials that have one."""
@@ -317,28 +358,33 @@ class StudyFolder:
         return found
 
     def unfinished(self) -> list[TrialFolder]:
-        """Folders of trials that were started and have not ended."""
+        """Folders of trials that were started and have not ended: they come behind all that have."""
+        last = max((trial.number for trial in self.read_trials()), default=-1)
         return [
-            TrialFolder(path.parent)
-            for path in sorted(self.trials.glob("*/pending.json"))
-            if not TrialFolder(path.parent).trial.exists()
+            f
+            for f in _folders(self.trials)
+            if int(f.path.name) > last and f.pending.exists() and f.read() is None
         ]
 
 
-def _read_trials(folder: Path) -> Iterator[Trial]:
-    for path in folder.glob("*/trial.json"):
-        document = read_json(path)
-        if document is not None:
-            yield _trial_of(document, path)
-        elif path.exists():
-            # It is written whole or not at all: an interruption leaves none, never a half.
-            raise UsageError(f"{path}: not whole, so that this trial is lost; {WHAT_TO_DO}")
+BY_ANOTHER_VERSION = "is by another version of sweeper"
 
 
-def _trial_of(document: Any, path: Path) -> Trial:
-    try:
-        return Trial.from_json(document)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"{path}: written by another version of sweeper, or changed ({error}); {WHAT_TO_DO}"
-        ) from error
+def _folders(place: Path) -> list[TrialFolder]:
+    """Those named by a trial's number."""
+    return [TrialFolder(path) for path in sorted(place.glob("*")) if path.name.isdecimal()]
+
+
+def _trials(place: Path) -> dict[int, Trial]:
+    found = (folder.read() for folder in _folders(place))
+    trials = sorted((t for t in found if isinstance(t, Trial)), key=lambda trial: trial.number)
+    return {trial.number: trial for trial in trials}
+
+
+def _damaged(place: Path) -> list[Damaged]:
+    found = (folder.read() for folder in _folders(place))
+    return [each for each in found if isinstance(each, Damaged)]
+
+
+def _in_words(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())

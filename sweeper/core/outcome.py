@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeAlias, get_args
 
 from sweeper.core.measurement import Measurement
+from sweeper.core.shape import check_fields
 
 Memory: TypeAlias = Literal["device", "host"]
 
@@ -141,7 +143,10 @@ def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def outcome_from_json(document: Mapping[str, Any]) -> Outcome:
-    """The inverse of ``outcome_to_json``. Raises KeyError for an unknown kind."""
+    """The inverse of ``outcome_to_json``.
+
+    Raises KeyError for an unknown kind, ValueError or TypeError for values that no trial can have.
+    """
     values = {k: v for k, v in document.items() if k != "kind"}
     cls = _KINDS[document["kind"]]
     if cls in (Measured, Stopped):
@@ -153,5 +158,18 @@ def outcome_from_json(document: Mapping[str, Any]) -> Outcome:
         arguments["breakdown_seconds"] = {
             part: tuple(seconds) for part, seconds in raw["breakdown_seconds"].items()
         }
-        values["measurement"] = Measurement(**arguments)
-    return cls(**values)
+        values["measurement"] = _checked(Measurement(**arguments))
+    outcome: Outcome = cls(**values)
+    check_fields(outcome)
+    return outcome
+
+
+def _checked(m: Measurement) -> Measurement:
+    """Whose statistics can be worked out."""
+    check_fields(m)
+    if not m.step_seconds or not all(0 < s < math.inf for s in m.step_seconds):
+        raise ValueError("step_seconds are no times")
+    for name in ("tokens_per_step", "samples_per_step", "ranks", "peak_bytes"):
+        if getattr(m, name) <= 0:
+            raise ValueError(f"{name} is {getattr(m, name)}")
+    return m

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sweeper.core.memory.calibration import MemoryEstimate
+from sweeper.core.shape import check_fields
 
 PREDICTION_SCHEMA = 1
 
@@ -25,9 +26,14 @@ class Prediction:
         """None for no document, or one of another schema: a prediction is no fact of the trial's."""
         if not isinstance(document, dict) or document.get("schema_version") != PREDICTION_SCHEMA:
             return None
-        return Prediction(
-            peak_bytes=document["peak_bytes"], deviation_bytes=document["deviation_bytes"]
-        )
+        try:
+            found = Prediction(
+                peak_bytes=document["peak_bytes"], deviation_bytes=document["deviation_bytes"]
+            )
+            check_fields(found)
+        except (KeyError, ValueError):
+            return None
+        return found
 
 
 def prediction_of(estimate: MemoryEstimate) -> Prediction:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -114,15 +114,30 @@ class Study:
         self._trials: list[Trial] = []
 
     def run(
-        self, baseline: Point, *, finished: Sequence[Trial] = (), pending: Point | None = None
+        self,
+        baseline: Point,
+        *,
+        finished: Sequence[Trial] = (),
+        pending: Point | None = None,
+        lost: Mapping[int, Point] | None = None,
     ) -> StudyResult:
-        """``finished`` are the trials of a run that this one goes on with; ``pending`` was in flight."""
+        """``finished`` are the trials of a run that this one goes on with; ``pending`` was in flight.
+
+        ``lost`` are those whose record is damaged, by number: they are run again whatever the budget says.
+        """
         self._trials = list(finished)
         self._by_key = {trial.key: trial for trial in finished}
         for trial in finished:
             self._incumbent.consider(trial)
-        first = pending if pending is not None else (None if finished else baseline)
+        again = dict(lost or {})
+        if finished and all(trial.number for trial in finished):
+            again[0] = baseline
+        first = pending if pending is not None else (None if finished or again else baseline)
         try:
+            for number in sorted(again):
+                self._take_again(number, again[number])
+                if self._must_end():
+                    return self._interrupted()
             return self._search(first)
         except KeyboardInterrupt:
             return self._interrupted()
@@ -156,7 +171,16 @@ class Study:
             if self._plan(point).key not in self._by_key:
                 yield self._sampler.propose(point)
 
-    def _take(self, proposal: Proposal) -> None:
+    def _take_again(self, number: int, point: Point) -> None:
+        proposal = self._sampler.propose(point)
+        try:
+            self._take(proposal, number)
+        except KeyboardInterrupt:
+            self._sampler.give_up(proposal)
+            raise
+        self._trials.sort(key=lambda trial: trial.number)
+
+    def _take(self, proposal: Proposal, number: int | None = None) -> None:
         plan = self._plan(proposal.point)
         known = self._by_key.get(plan.key)
         if known is not None:
@@ -166,7 +190,8 @@ class Study:
             beaten = self._incumbent.beaten_step_seconds(plan.ready.ranks)
             plan = replace(plan, ready=replace(plan.ready, beaten_step_seconds=beaten))
         # Behind the last one: a folder that somebody deleted leaves a gap, and no trial takes another's place.
-        number = max((trial.number for trial in self._trials), default=-1) + 1
+        if number is None:
+            number = max((trial.number for trial in self._trials), default=-1) + 1
         trial = self._runner.run(number, proposal.point, plan)
         self._by_key[plan.key] = trial
         self._trials.append(trial)

@@ -8,6 +8,8 @@ from typing import Any
 
 from sweeper.core.outcome import Outcome, outcome_from_json, outcome_to_json
 from sweeper.core.plan import Plan
+from sweeper.core.settings import Settings
+from sweeper.core.shape import check_fields, check_flat
 from sweeper.core.space import Point
 
 TRIAL_SCHEMA = 1
@@ -47,13 +49,13 @@ class Trial:
 
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> Trial:
-        """Raises ValueError for a document of another schema."""
+        """Raises ValueError for a document of another schema, or as ``outcome_from_json``."""
         if document.get("schema_version") != TRIAL_SCHEMA:
             raise ValueError(
                 f"trial has schema_version={document.get('schema_version')},"
                 f" this sweeper reads {TRIAL_SCHEMA}"
             )
-        return Trial(
+        trial = Trial(
             number=document["number"],
             key=document["key"],
             point=document["point"],
@@ -66,6 +68,9 @@ class Trial:
             wall_seconds=document["wall_seconds"],
             environment=document["environment"],
         )
+        check_fields(trial)
+        check_flat(Settings, trial.settings)
+        return trial
 
 
 def trial_of_plan(

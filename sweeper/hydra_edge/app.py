@@ -10,7 +10,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from sweeper.core.files import read_json
 from sweeper.core.folder import TrialFolder
 from sweeper.errors import StudyGone, SweeperError
 from sweeper.hydra_edge.compose import settings_of
@@ -27,7 +26,6 @@ def app(config: DictConfig) -> Throughput:
     job = HydraConfig.get()
     screen = terminal()
     folder = TrialFolder(Path(job.runtime.output_dir))
-    pending = read_json(folder.pending) or {}
     try:
         settings = settings_of(config)
         check_model(settings)  # in a plain grid, where nothing else has
@@ -35,7 +33,7 @@ def app(config: DictConfig) -> Throughput:
             settings,
             machine=quick_look(),
             number=0 if OmegaConf.is_missing(job.job, "num") else int(job.job.num),
-            point=pending.get("point", {}),
+            point=folder.point or {},
             overrides=tuple(job.overrides.task),
             folder=folder,
             terminal=screen,

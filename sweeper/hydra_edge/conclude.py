@@ -62,6 +62,8 @@ def conclude(
     objective: Objective,
     planner: Planner,
     space: SearchSpace,
+    *,
+    storage: str | None = None,
 ) -> StudyResult:
     """Writes the report and says what it found.
 
@@ -70,7 +72,7 @@ def conclude(
     from sweeper.report.build import build_report
     from sweeper.report.failures import Failures
 
-    finals = read_contest(folder.finalists)
+    finals = read_contest(folder.finalists, objective=objective)
     how = standing(result.trials, objective, finals and finals[1])
     if result.trials:
         with terminal.busy("writing the report"):
@@ -81,7 +83,9 @@ def conclude(
                     lambda: planner.look_ahead(winner, folder),
                     None,
                 )
-            found = build_report(folder, stop_reason=result.stop_reason, failures=failures)
+            found = build_report(
+                folder, stop_reason=result.stop_reason, failures=failures, storage=storage
+            )
         terminal.conclude(found)
         terminal.conclude(_what_next(how, folder, result, space))
     if result.interrupted:

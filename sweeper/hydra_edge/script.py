@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweeper.core.files import read_json, write_json
+from sweeper.core.files import read_object, write_json
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import (
     Crashed,
@@ -68,6 +68,10 @@ _CONSEQUENCE = {
 }
 
 
+# Without one of these it was damaged, and is looked for again.
+_FOUND = {"sha256", "left_out", "overrides", "notes"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
     """What was typed with the script's own configuration below it, without what the script decides itself."""
@@ -90,8 +94,8 @@ def fitted_to_script(
     settings = compose(typed.fixed)
     _check(settings, typed)
     digest = hashlib.sha256(Path(str(settings.script.path)).read_bytes()).hexdigest()
-    found = read_json(folder.script)
-    if found is None:
+    found = read_object(folder.script)
+    if not _FOUND <= set(found):
         _check_source(settings)
         found = _Probes(typed, compose, folder, terminal).look()
         write_json(folder.script, {"schema_version": SCRIPT_SCHEMA, "sha256": digest, **found})

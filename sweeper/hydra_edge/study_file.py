@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sweeper.core.files import write_text
 from sweeper.core.folder import StudyFolder
-from sweeper.core.space import Domain
+from sweeper.core.space import Choice, Domain
+from sweeper.errors import masked
 from sweeper.hydra_edge.expressions import Typed
 
 STUDY_SCHEMA = 1
@@ -22,24 +24,58 @@ def write_study(
     folder: StudyFolder,
     *,
     options: Mapping[str, Any],
+    storage: str | None,
     typed: Typed,
     config: Mapping[str, Any],
     environment: Mapping[str, Any],
 ) -> None:
-    """``options`` are the sweeper's, ``config`` the baseline's resolved configuration."""
+    """``options`` are the sweeper's, ``config`` the baseline's resolved configuration.
+
+    ``storage`` is as it was typed. No password is written down.
+    """
+    sweeper = {k: v for k, v in options.items() if k != "params"}
+    listed = {n: d for n, d in typed.space.parameters.items() if d.points() is not None}
     document = {
         "schema_version": STUDY_SCHEMA,
         "study_name": options.get("study_name") or folder.path.name,
-        "storage": options.get("storage"),
+        "storage": storage,
         "created_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "arguments": _typed(sys.argv[1:]),
         "overrides": list(typed.fixed),
         "space": {name: _described(domain) for name, domain in typed.space.parameters.items()},
-        "sweeper": {k: v for k, v in options.items() if k != "params"},
+        "ranges": {n: repr(d) for n, d in listed.items() if not isinstance(d, Choice)},
+        "sweeper": sweeper | ({"storage": storage} if "storage" in sweeper else {}),
         "environment": dict(environment),
         "config": dict(config),
     }
-    write_text(folder.study, yaml.safe_dump(document, sort_keys=False))
+    write_text(folder.study, yaml.safe_dump(_masked(document), sort_keys=False))
+
+
+def storage_as_typed(config: DictConfig, options: Mapping[str, Any]) -> str | None:
+    """With its interpolations: what the environment keeps is not for a file."""
+    raw = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
+    typed = raw.get("storage") if isinstance(raw, dict) else None
+    return str(typed) if isinstance(typed, str) and "${" in typed else options.get("storage")
+
+
+def without_password(config: DictConfig) -> DictConfig:
+    """For jobs, which keep the configuration in their folders and have no use for the storage."""
+    storage = storage_as_typed(config, {"storage": config.hydra.sweeper.get("storage")})
+    if storage is None or masked(storage) == storage:
+        return config
+    safe = copy.deepcopy(config)
+    with open_dict(safe):
+        safe.hydra.sweeper.storage = masked(storage)
+        safe.hydra.overrides.hydra = [masked(str(a)) for a in config.hydra.overrides.hydra]
+    return safe
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _masked(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(each) for each in value]
+    return masked(value) if isinstance(value, str) else value
 
 
 def _typed(arguments: Sequence[str]) -> list[str]:

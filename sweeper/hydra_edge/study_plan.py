@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sweeper.core.files import read_json, write_json
+from sweeper.core.files import read_object, write_json
 from sweeper.core.folder import StudyFolder
 from sweeper.core.machine import Machine
 from sweeper.core.memory_limit import memory_limit
@@ -92,10 +92,11 @@ def look_through(
 
 def known_ruled_out(folder: StudyFolder) -> RuledOut | None:
     """What an earlier run of the study has written."""
-    document = read_json(folder.ruled_out)
-    if not isinstance(document, dict):
+    document = read_object(folder.ruled_out)
+    try:
+        return _ruled_out(int(document["space"]), document["rules"], is_sample=False)
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return _ruled_out(document["space"], document["rules"], is_sample=False)
 
 
 def _ruled_out(num: int, rules: Mapping[str, Mapping[str, Any]], *, is_sample: bool) -> RuledOut:

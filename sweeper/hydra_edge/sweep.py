@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hydra.core.plugins import Plugins
@@ -37,10 +38,15 @@ from sweeper.hydra_edge.expressions import Typed, read
 from sweeper.hydra_edge.job_runner import JobRunner
 from sweeper.hydra_edge.messages import check_options
 from sweeper.hydra_edge.planner import Planner
-from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished
+from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished, put_damaged_aside
 from sweeper.hydra_edge.sampling import check_storage_of, open_sampler
 from sweeper.hydra_edge.script import fitted_to_script
-from sweeper.hydra_edge.study_file import resolved, write_study
+from sweeper.hydra_edge.study_file import (
+    resolved,
+    storage_as_typed,
+    without_password,
+    write_study,
+)
 from sweeper.hydra_edge.study_place import place_of, refuse_a_second
 from sweeper.hydra_edge.study_plan import (
     headline,
@@ -55,10 +61,13 @@ from sweeper.run.dry_run import check_model, groups_that_do_nothing, notes_on_mo
 from sweeper.run.exclusive import what_disturbs
 from sweeper.run.interrupts import Interrupts
 from sweeper.run.launch import devices_of
+from sweeper.run.left_out import left_out
+from sweeper.run.leftovers import sweep_temporary
 from sweeper.run.machine import quick_look, thorough_look
 from sweeper.run.ops import are_built, ensure_ops
 from sweeper.run.runners import runner
 from sweeper.run.study_lock import check_owned, owned
+from sweeper.run.study_record import study_document
 from sweeper.terminal import State, Terminal, ended, terminal
 
 
@@ -156,7 +165,10 @@ def _study_in(
     if resuming:
         check_unchanged(folder, config_now, environment)
     earlier = earlier_trials(options, settings)
+    if resuming:
+        sweep_temporary(folder)
     pending = clear_unfinished(folder)
+    lost = put_damaged_aside(folder, screen.say)
     finished = folder.read_trials()
     planner = Planner(composer)
     conditions = Conditions(composer, typed.space)
@@ -179,20 +191,23 @@ def _study_in(
     screen.say(headline(settings, folder))
     shown = shown_budget(budget, options)
     with screen.busy("looking at what can work on this machine"):
-        if not resuming:
+        if not study_document(folder):
             # After all that can be wrong with what was typed.
             write_study(
-                folder, options=options, typed=typed, config=config_now, environment=environment
+                folder,
+                options=options,
+                storage=storage_as_typed(config, options),
+                typed=typed,
+                config=config_now,
+                environment=environment,
             )
         evidence = evidence_of(earlier, settings, environment)
         planner.look_from(machine, [*evidence.peaks, *finished])
         sampler.learn(evidence)
         for trial in finished:
             sampler.replay(trial)
-        ruled_out = (
-            known_ruled_out(folder)
-            if resuming
-            else look_through(planner, typed.space, conditions, folder)
+        ruled_out = (known_ruled_out(folder) if resuming else None) or look_through(
+            planner, typed.space, conditions, folder
         )
         outlook = study_plan(
             settings,
@@ -210,6 +225,8 @@ def _study_in(
 
     if earlier:
         screen.say(what_is_learned(options["warm_start"], earlier, sampler.holds))
+        for line in left_out(StudyFolder(Path(str(options["warm_start"])))):
+            screen.say(f"note: {line}")
     if objective.takes_floor_of_baseline:
         screen.say(
             "note: the floor is the baseline's tokens/s; should the baseline fail, the least memory wins "
@@ -227,7 +244,7 @@ def _study_in(
     for disturbance in what_disturbs(devices_of(accelerator, settings.hardware.ranks)):
         screen.say(f"note: {disturbance}")
     launcher = Plugins.instance().instantiate_launcher(
-        hydra_context=hydra_context, task_function=task_function, config=config
+        hydra_context=hydra_context, task_function=task_function, config=without_password(config)
     )
     interrupts = Interrupts(screen.acknowledge)
     jobs = JobRunner(launcher, typed.fixed, machine, folder, screen, planner)
@@ -252,12 +269,14 @@ def _study_in(
     followed.begin(folder, {"model": model, **environment}, finished)
     with followed, interrupts:
         with screen.study(functools.reduce(ended, finished, before)):
-            result = study.run(baseline, finished=finished, pending=pending)
+            result = study.run(baseline, finished=finished, pending=pending, lost=lost)
             check_owned()
             result = play_finals(result, folder, screen, objective, options, interrupts)
         check_owned()
         interrupts.writing()
-        return conclude(result, folder, screen, objective, planner, typed.space)
+        return conclude(
+            result, folder, screen, objective, planner, typed.space, storage=options.get("storage")
+        )
 
 
 class _Measured:

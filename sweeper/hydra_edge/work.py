@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sweeper.core.files import read_json
+from sweeper.core.files import read_object
 from sweeper.core.folder import StudyFolder
 from sweeper.core.settings import Settings
 
@@ -31,6 +31,6 @@ def work_of(
     work |= {n: value for n, value in environment.items() if n != _HOST}
     work["parameters"] = num_parameters
     if settings.is_script:
-        work["script.sha256"] = (read_json(folder.script) or {}).get("sha256")
+        work["script.sha256"] = read_object(folder.script).get("sha256")
     plain: dict[str, Any] = json.loads(json.dumps(work, default=str))
     return {name: value for name, value in plain.items() if value is not None}

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sweeper.core.contest_record import read_contest, write_contest
-from sweeper.core.files import read_json, write_text
+from sweeper.core.contest_record import lacking_rounds, read_contest, write_contest
+from sweeper.core.files import read_json, read_object, read_text, write_text
 from sweeper.core.folder import StudyFolder
+from sweeper.core.objective import THROUGHPUT
 from sweeper.core.outcome import measurement_of
 from sweeper.core.robustness import Robustness, longest_sequence, robustness
 from sweeper.core.rounds import peak_bytes
@@ -23,14 +24,16 @@ from sweeper.report.figures import draw_figures
 from sweeper.report.html import to_html
 from sweeper.report.knobs import Knobs, knobs_of
 from sweeper.report.markdown import to_markdown
-from sweeper.report.notes import write_notes
+from sweeper.report.notes import rebuild_journal, write_notes
 from sweeper.report.page import report_page
 from sweeper.report.page.everything import known_files
 from sweeper.report.page.facts import FROM_OUTSIDE, StudyFacts
 from sweeper.report.parquet import write_parquet
 from sweeper.report.table import trials_table
 from sweeper.report.verdict import verdict
-from sweeper.run.study_record import how_it_stands, study_document
+from sweeper.run.left_out import left_out
+from sweeper.run.leftovers import sweep_temporary
+from sweeper.run.study_record import how_it_stands, objective_of_study, study_document
 
 # The files of a trial that a reader may want to open.
 _OF_A_TRIAL = (
@@ -44,24 +47,37 @@ _OF_A_TRIAL = (
 
 
 def build_report(
-    folder: StudyFolder, *, stop_reason: str | None = None, failures: Failures | None = None
+    folder: StudyFolder,
+    *,
+    stop_reason: str | None = None,
+    failures: Failures | None = None,
+    storage: str | None = None,
 ) -> str:
     """Writes it all into the study's folder; returns the verdict and where the files are.
 
-    What cannot be made (a picture, an export) is a line in the report and in what is returned, and costs
+    ``storage`` is Optuna's, where that is known better than study.yaml may tell. What cannot be made (a picture, an export) is a line in the report and in what is returned, and costs
     nothing else; ``failures`` are those of what came before. Raises UsageError where no trial has ended yet.
     """
     study, how = study_document(folder), how_it_stands(folder)
-    if (played := read_contest(folder.finalists)) is not None:
-        write_contest(folder.finalists, *played)
     trials = how.trials
+    lost = left_out(folder, how.winner)
     if not trials:
-        raise UsageError(f"{folder.path}: no trial of this study has ended; nothing to report")
+        why = f" ({'; '.join(lost)})" if lost else ""
+        raise UsageError(f"{folder.path}: no trial of this study has ended{why}; nothing to report")
+    sweep_temporary(folder)
     failures = failures or Failures(folder).begin()
+    failures.left_out = lost
+    failures.attempt(folder.finalists.summary.name, lambda: _write_finals(folder, how), None)
     table = trials_table({folder.name: trials})
-    write_text(folder.trials_csv, table.to_csv(index=False))
+    failures.attempt(
+        folder.trials_csv.name,
+        lambda: write_text(folder.trials_csv, table.to_csv(index=False)),
+        None,
+    )
     parquet = folder.trials_parquet
     notes = [failures.attempt(parquet.name, lambda: write_parquet(table, parquet), None)]
+    journal = folder.journal.name
+    notes.append(failures.attempt(journal, lambda: rebuild_journal(folder, study), None))
     best = bundle_of(folder, how, failures)
     ended = stop_reason or _stored_reason(folder) or FROM_OUTSIDE
     facts = _facts(folder, study, how, ended, best, failures)
@@ -72,7 +88,9 @@ def build_report(
     write_bundle(folder, best, failures)
     notes.append(
         failures.attempt(
-            "notes for optuna-dashboard", lambda: write_notes(folder, study, how), None
+            "notes for optuna-dashboard",
+            lambda: write_notes(folder, study, how, storage=storage),
+            None,
         )
     )
     if len(failures.lines) > known:
@@ -80,7 +98,18 @@ def build_report(
     files = [f"report: {folder.report_html} (as text: {folder.report.name})"]
     if folder.best_ds_config.exists():
         files.append(f"config: {folder.best_ds_config}")
-    return "\n".join([verdict(how), *files, *filter(None, notes), *failures.lines])
+    left = [f"note: {line}" for line in lost]
+    return "\n".join([verdict(how), *files, *filter(None, notes), *failures.lines, *left])
+
+
+def _write_finals(folder: StudyFolder, how: Standing) -> None:
+    """The summary anew, from the rounds, where it tells of none that is lost."""
+    if lacking_rounds(folder.finalists) or folder.finalists.damaged():
+        return
+    objective = objective_of_study(folder) or THROUGHPUT
+    played = read_contest(folder.finalists, baseline=how.trials[0].number, objective=objective)
+    if played is not None:
+        write_contest(folder.finalists, *played)
 
 
 def _write_pages(folder: StudyFolder, facts: StudyFacts, failures: Failures) -> None:
@@ -119,8 +148,8 @@ def _facts(
         robust=failures.attempt(
             "how robust the winner is", lambda: _robustness(folder, how, study, knobs), None
         ),
-        ruled_out=read_json(folder.ruled_out),
-        script=read_json(folder.script),
+        ruled_out=_ruled_out(folder),
+        script=read_object(folder.script),
         explained=shares,
         figures=failures.attempt(
             "the pictures",
@@ -190,5 +219,18 @@ def _robustness(
     )
 
 
+def _ruled_out(folder: StudyFolder) -> Mapping[str, Any] | None:
+    """None where it is not known."""
+    found = read_object(folder.ruled_out)
+    rules = found.get("rules")
+    if not isinstance(found.get("space"), int) or not isinstance(rules, dict):
+        return None
+    whole = all(
+        isinstance(rule, dict) and isinstance(rule.get("candidates"), int) and "reason" in rule
+        for rule in rules.values()
+    )
+    return found if whole else None
+
+
 def _stored_reason(folder: StudyFolder) -> str | None:
-    return folder.stop_reason.read_text().strip() if folder.stop_reason.exists() else None
+    return read_text(folder.stop_reason).strip() or None

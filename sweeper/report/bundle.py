@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from sweeper.core.ds_config_variants import (
 )
 from sweeper.core.export_formats import FORMATS, Format, refusal
 from sweeper.core.exported import exported_settings
-from sweeper.core.files import read_json, write_text
+from sweeper.core.files import read_json, read_text, remove, write_bytes, write_text
 from sweeper.core.folder import BundleFolder, StudyFolder
 from sweeper.core.framework_arguments import (
     accelerate_config,
@@ -39,6 +38,7 @@ from sweeper.report.export_readme import Winner, export_readme, format_section, 
 from sweeper.report.failures import Failures
 from sweeper.report.launch_script import deepspeed_script, slurm_script, torchrun_script
 from sweeper.report.verdict import verdict
+from sweeper.run.kept import ds_config_of, ops_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,26 +67,25 @@ def bundle_of(folder: StudyFolder, how: Standing, failures: Failures) -> Export:
 
 def write_bundle(folder: StudyFolder, export: Export, failures: Failures) -> None:
     """In the place of what an earlier report left there."""
-    shutil.rmtree(folder.best, ignore_errors=True)
+    remove(folder.best)
     failures.attempt("best/", lambda: write_files(export.files), None)
 
 
 def winner_of(folder: StudyFolder, trial: Trial) -> Winner:
     """What is exported of a trial. Raises UsageError where its folder has lost it."""
     trial_folder = folder.trial(trial.number)
-    config = read_json(trial_folder.ds_config)
-    if not isinstance(config, dict):
+    config = ds_config_of(folder, trial)
+    if config is None:
         raise UsageError(
             f"{trial_folder.ds_config}: missing or damaged, so there is nothing to export; "
             "type python -m sweeper +model=... hydra/sweeper=optuna for a new study"
         )
     seen = script_facts(folder)
-    spec = section(read_json(trial_folder.spec))
     return Winner(
         trial=trial,
         config=publishable(config, temporary=tempfile.gettempdir()),
-        settings=exported_settings(trial.settings, ops=spec.get("ops") or ()),
-        command=_text_of(trial_folder.command),
+        settings=exported_settings(trial.settings, ops=ops_of(folder, trial)),
+        command=read_text(trial_folder.command),
         seen=seen,
         own=section(seen, "config") or section(read_json(folder.trial(0).ds_config)),
     )
@@ -156,9 +155,19 @@ def _carried(winner: Winner, how: Standing) -> tuple[str, ...]:
 def write_files(files: Mapping[Path, str]) -> None:
     """Each with its text; scripts can be run."""
     for path, text in files.items():
-        write_text(path, text)
         if path.suffix == ".sh":
+            write_bytes(path, _as_typed(text))
             path.chmod(0o755)
+        else:
+            write_text(path, text)
+
+
+def _as_typed(text: str) -> bytes:
+    """A shell wants the bytes of a name, also of one that is not UTF-8."""
+    try:
+        return text.encode("utf-8", errors="surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", errors="backslashreplace")
 
 
 def _files(form: Format, winner: Winner, bundle: BundleFolder) -> dict[Path, str]:
@@ -225,7 +234,3 @@ def _json(document: Any) -> str:
 
 def _yaml(document: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(document), sort_keys=False, default_flow_style=False)
-
-
-def _text_of(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""

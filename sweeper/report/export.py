@@ -10,6 +10,7 @@ from sweeper.core.folder import StudyFolder
 from sweeper.errors import NothingMeasured, SweeperError, UsageError
 from sweeper.report.bundle import made_export, winner_of, write_files
 from sweeper.report.failures import Failures
+from sweeper.run.left_out import left_out
 from sweeper.run.study_record import how_it_stands
 
 _TYPE = "type python -m sweeper export results/<study> --format hf"
@@ -32,6 +33,7 @@ def export(typed: str, *, name: str, to: str | None, force: bool) -> str:
             f"export {typed}: this study has no winner, nothing was measured (trials: "
             f"{len(how.trials)}); type python -m sweeper report {typed} for what became of each"
         )
+    lost = left_out(folder, how.winner)
     winner = winner_of(folder, how.winner)
     refused = {f.name: why for f in formats if (why := refusal(f, winner.settings))}
     if name != ALL and refused:
@@ -58,6 +60,7 @@ def export(typed: str, *, name: str, to: str | None, force: bool) -> str:
         [str(path) for path in files]
         + [f"not {form}: {why}" for form, why in made.left.items()]
         + not_made
+        + [f"note: {line}" for line in lost]
     )
 
 

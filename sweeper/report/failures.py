@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from sweeper.core.files import make_way
 from sweeper.core.folder import StudyFolder
-from sweeper.errors import SweeperError
+from sweeper.errors import SweeperError, masked
 
 T = TypeVar("T")
 
@@ -20,10 +21,13 @@ class Failures:
     def __init__(self, folder: StudyFolder) -> None:
         self._log: Path = folder.errors
         self._whys: dict[str, str] = {}
+        # Lines on what of the study is damaged: no failure of ours.
+        self.left_out: Sequence[str] = ()
 
     def begin(self) -> Failures:
         """Those of an earlier report are no longer so."""
         with contextlib.suppress(OSError):
+            make_way(self._log)
             self._log.unlink(missing_ok=True)
         return self
 
@@ -57,8 +61,8 @@ class Failures:
     def _keep(self, what: str, error: Exception) -> bool:
         text = "".join(traceback.format_exception(error))
         try:
-            with self._log.open("a", encoding="utf-8") as log:
-                log.write(f"{what}\n{text}\n")
+            with self._log.open("a", encoding="utf-8", errors="backslashreplace") as log:
+                log.write(masked(f"{what}\n{text}\n"))
         except OSError:
             return False
         return True

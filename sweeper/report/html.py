@@ -6,11 +6,12 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, assert_never
 
+from sweeper.core.visible import visible
 from sweeper.report.figure import Figure
 from sweeper.report.html_table import bars_of, table_of
 from sweeper.report.html_text import escaped, inline
@@ -68,10 +69,17 @@ def to_html(page: Page) -> str:
 
 def in_script(document: Any) -> str:
     """JSON that cannot end the script element that it stands in, nor a line of one."""
-    text = json.dumps(
-        document, allow_nan=False, separators=(",", ":")
-    )  # all beyond ASCII is escaped
+    # all beyond ASCII is escaped
+    text = json.dumps(_visible(document), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _visible(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _visible(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_visible(each) for each in value]
+    return visible(value) if isinstance(value, str) else value
 
 
 def _policy(script: str) -> str:

@@ -7,15 +7,29 @@ from html import escape
 from typing import assert_never
 from urllib.parse import quote
 
+from sweeper.core.visible import reads_from_the_right, visible
 from sweeper.report.page.blocks import Cell, Code, Link, Piece, Strong
 
-# So many letters in a row are no word, and are broken into such parts.
-_NO_WORD, _PART = re.compile(r"[^\W_]{24,}"), re.compile(r"[^\W_]{12}")
+# So many letters in a row are no name, and are broken into such parts.
+_NO_NAME, _HALF_NAME = re.compile(r"[^\W_]{24,}"), re.compile(r"[^\W_]{12}")
+# So many signs without a place to break are no word; one that is escaped counts as one.
+_SIGN = r"(?:&#?\w+;|[^\s&<>])"
+_ENDLESS, _LINE = re.compile(rf"{_SIGN}{{60,}}"), re.compile(rf"{_SIGN}{{40}}")
+
+
+def link(href: str) -> str:
+    """With the bytes of a name that is not UTF-8."""
+    return quote(href, safe="/#", errors="surrogateescape")
 
 
 def escaped(text: str) -> str:
     """The only way for words into the page."""
-    return escape(text, quote=True)
+    return escape(visible(text), quote=True)
+
+
+def _isolated(text: str, shown: str) -> str:
+    """What is read from the right turns nothing around that stands beside it."""
+    return f"<bdi>{shown}</bdi>" if reads_from_the_right(text) or visible(text) != text else shown
 
 
 def inline(cell: Cell) -> str:
@@ -26,11 +40,12 @@ def inline(cell: Cell) -> str:
 def _piece(piece: Piece) -> str:
     match piece:
         case str():
-            return escaped(piece)
+            return _isolated(piece, _broken(escaped(piece)))
         case Code():
-            return f"<code>{breakable(escaped(piece.text))}</code>"
+            shown = _broken(breakable(escaped(piece.text)))
+            return _isolated(piece.text, f"<code>{shown}</code>")
         case Link():
-            return f'<a href="{escaped(quote(piece.href, safe="/#"))}">{escaped(piece.text)}</a>'
+            return f'<a href="{escaped(link(piece.href))}">{escaped(piece.text)}</a>'
         case Strong():
             return f"<strong>{escaped(piece.text)}</strong>"
         case _:
@@ -44,4 +59,9 @@ def breakable(text: str) -> str:
 
 def breakable_anywhere(text: str) -> str:
     """The same, for where a column is as wide as its longest word: no name is too long for one."""
-    return _NO_WORD.sub(lambda name: _PART.sub(r"\g<0><wbr>", name[0]), breakable(text))
+    return _NO_NAME.sub(lambda name: _HALF_NAME.sub(r"\g<0><wbr>", name[0]), breakable(text))
+
+
+def _broken(text: str) -> str:
+    """Escaped text in which no word is longer than a line, whatever it is made of."""
+    return _ENDLESS.sub(lambda word: _LINE.sub(r"\g<0><wbr>", word[0]), text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from sweeper.core.folder import StudyFolder
 from sweeper.errors import UsageError
 from sweeper.report.table import trials_table
+from sweeper.run.left_out import left_out
 
 _TYPE = 'type sweeper.load("results/<study>")'
 
@@ -21,11 +23,15 @@ def load(*studies: str | os.PathLike[str]) -> pd.DataFrame:
     Of several studies the rows follow one another, told apart by the column ``study``; compare
     only rows in which ``environment`` is the same.
 
+    A warning says of a damaged record that its trial is left out.
+
     Raises UsageError, in one line, for a folder that is not there or is no study's.
     """
     if not studies:
         raise UsageError(f"load(): no study was given; {_TYPE}, with as many folders as you like")
     folders = [_study(given) for given in studies]
+    for line in (line for folder in folders for line in left_out(folder)):
+        warnings.warn(line, stacklevel=2)
     names = [folder.name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder.path) for folder in folders]  # two folders of one name

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import assert_never
-from urllib.parse import quote
 
+from sweeper.core.visible import visible
+from sweeper.report.html_text import link
 from sweeper.report.page.blocks import (
     Bars,
     Block,
@@ -71,7 +72,7 @@ def _block(block: Block, root: Path) -> Iterator[str]:
             ]
             yield _table(("", *block.parts, "together"), rows)
         case Picture():
-            path = quote(block.figure.png.relative_to(root).as_posix())
+            path = link(block.figure.png.relative_to(root).as_posix())
             yield f"![{_escaped(block.figure.alt)}]({path})"
             yield f"*{_escaped(block.figure.title)}*"
         case Explorer():
@@ -96,7 +97,7 @@ def _piece(piece: Piece) -> str:
         case Code():
             return _code(piece.text)
         case Link():
-            return f"[{_escaped(piece.text)}]({quote(piece.href, safe='/#')})"
+            return f"[{_escaped(piece.text)}]({link(piece.href)})"
         case Strong():
             return f"**{_escaped(piece.text)}**"
         case _:
@@ -104,20 +105,20 @@ def _piece(piece: Piece) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _MARKS.sub(
-        lambda found: f"\\{found[0]}", " ".join(text.split()) if "\n" in text else text
-    )
+    text = visible(" ".join(text.split()) if "\n" in text else text)
+    return _MARKS.sub(lambda found: f"\\{found[0]}", text)
 
 
 def _code(text: str) -> str:
     """Between more marks than it holds; a table reads ``|`` even there."""
-    text = " ".join(text.split()).replace("|", "\\|")
+    text = visible(" ".join(text.split())).replace("|", "\\|")
     marks = "`" * (_longest_run(text) + 1)
     space = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{marks}{space}{text}{space}{marks}"
 
 
 def _fenced(text: str, language: str) -> str:
+    text = visible(text)
     fence = "`" * max(3, _longest_run(text) + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 

@@ -7,27 +7,45 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeper.core.folder import StudyFolder
+from sweeper.core.objective import THROUGHPUT
 from sweeper.core.outcome import Crashed, Measured, Stopped, kind_of, measurement_of, reason_of
 from sweeper.core.quantities import format_bytes, format_rate
 from sweeper.core.standing import Standing
 from sweeper.core.trial import Trial
+from sweeper.errors import masked
 from sweeper.report.verdict import verdict
+from sweeper.run.processes import Family
+from sweeper.run.study_record import objective_of_study
 
 # Of a crash's log: it is the end that says why.
 _MAX_EVIDENCE = 1500
 
 
-def write_notes(folder: StudyFolder, study: Mapping[str, Any], how: Standing) -> str | None:
-    """Into the study's storage, where there is one (a plain grid has none); returns why they could not be."""
+def write_notes(
+    folder: StudyFolder, study: Mapping[str, Any], how: Standing, *, storage: str | None = None
+) -> str | None:
+    """Into the study's storage, where there is one (a plain grid has none); returns why they could not be.
+
+    ``storage`` stands for that of study.yaml, which keeps no password.
+    """
     if "study_name" not in study:
         return None
+    recorded = storage or study.get("storage")
+    own = recorded is None
     lock = folder.journal.with_name(f"{folder.journal.name}.lock")
-    if study.get("storage") is None and os.path.lexists(lock):
+    if own and os.path.lexists(lock) and _is_whole(folder):
         return f"no notes for optuna-dashboard: {lock} is held by a study that runs, or was killed"
     from sweeper.search.dashboard import annotate
-    from sweeper.search.optuna_study import load_study
+    from sweeper.search.optuna_study import load_study, opened_storage
 
-    loaded = load_study(study.get("storage"), folder.journal, study["study_name"])
+    name = str(study["study_name"])
+    where = None if own else opened_storage(str(recorded))
+    if not own and where is None:
+        return (
+            "no notes for optuna-dashboard: how to reach the study's storage is not kept "
+            f"({masked(str(recorded))}); what is in the environment comes from there, a password is typed again"
+        )
+    loaded = load_study(where, folder.journal, name)
     if loaded is None:
         return None
     refused = annotate(
@@ -37,6 +55,41 @@ def write_notes(folder: StudyFolder, study: Mapping[str, Any], how: Standing) ->
         plots=plots(how),
     )
     return f"no notes for optuna-dashboard: {refused}" if refused else None
+
+
+def _is_whole(folder: StudyFolder) -> bool:
+    from sweeper.search.journal import numbers_in
+
+    return numbers_in(folder.journal, None) is not None
+
+
+def rebuild_journal(folder: StudyFolder, study: Mapping[str, Any]) -> str | None:
+    """A study's own journal that is damaged, or lacks trials, anew from its trials; says so.
+
+    A study that runs writes it itself.
+    """
+    is_kept = "storage" in study or os.path.lexists(folder.journal)
+    if "study_name" not in study or study.get("storage") is not None or not is_kept:
+        return None
+    from sweeper.search.journal import numbers_in, space_of, write_journal
+
+    name = str(study["study_name"])
+    wanted = {trial.number for trial in folder.read_trials()}
+    there = numbers_in(folder.journal, name)
+    if there is not None and wanted <= there:
+        return None
+    in_flight = (*folder.unfinished(), *folder.without_a_record())
+    space = space_of(study)
+    if space is None or any(Family(trial.mark, list).alive() for trial in in_flight):
+        return None
+    write_journal(
+        folder.journal,
+        space=space,
+        trials=folder.read_trials(),
+        objective=objective_of_study(folder) or THROUGHPUT,
+        study_name=name,
+    )
+    return f"{folder.journal.name} was damaged, and is written anew from the trials"
 
 
 def study_note(how: Standing, folder: StudyFolder) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -19,5 +20,12 @@ def write_parquet(table: pd.DataFrame, path: Path) -> str | None:
             f"no {path.name}: pyarrow is not installed ({install_line('parquet')}); "
             f"sweeper.load('{path.parent}') gives the same table without it"
         )
-    write_bytes(path, table.to_parquet(None, engine="pyarrow", index=False))
+    write_bytes(path, table.map(_as_text).to_parquet(None, engine="pyarrow", index=False))
     return None
+
+
+def _as_text(value: Any) -> Any:
+    """A name that is not UTF-8 is spelled out."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", errors="backslashreplace").decode("utf-8")

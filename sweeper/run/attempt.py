@@ -12,6 +12,7 @@ from sweeper.core.files import read_json
 from sweeper.core.folder import TrialFolder
 from sweeper.core.outcome import Outcome
 from sweeper.core.spec import TrialSpec
+from sweeper.core.whole_config import section
 from sweeper.run.exclusive import device_memory_used, exclusive, wait_until_drained
 from sweeper.run.launch import devices_of
 from sweeper.run.ops import ensure_ops
@@ -58,6 +59,6 @@ def attempt(
         outcome=outcome,
         started_at=started_at,
         wall_seconds=wall_seconds,
-        environment=(read_json(folder.result(0)) or {}).get("environment", {}),
+        environment=section(read_json(folder.result(0)), "environment"),
     )
     wait_until_drained(used_before, terminal.say, sleep=time.sleep)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.core.finalists import FinalistsResult
-from sweeper.core.folder import WHAT_TO_DO, StudyFolder
+from sweeper.core.folder import StudyFolder
 from sweeper.core.objective import THROUGHPUT, Objective
 from sweeper.core.outcome import measurement_of
 from sweeper.core.ratios import Ratio, ratio_of
@@ -15,7 +15,8 @@ from sweeper.core.rounds import Round, log_differences, peak_bytes
 from sweeper.core.standing import Standing
 from sweeper.core.trial import Trial
 from sweeper.errors import UsageError
-from sweeper.run.study_record import how_it_stands, recorded_objective, study_document
+from sweeper.run.left_out import type_resume
+from sweeper.run.study_record import how_it_stands, is_lost, objective_of_study, was_a_study
 
 _TYPE = "type python -m sweeper verify results/<study>"
 
@@ -35,17 +36,18 @@ def claim_of(folder: StudyFolder, typed: str) -> Claim:
     """Of the winner that the report names. Raises UsageError where the study does not tell it for sure."""
     if not folder.trials.is_dir():
         raise UsageError(f"verify {typed}: there is no study in this folder (no trials/); {_TYPE}")
-    study = study_document(folder)
-    objective = recorded_objective(study)
-    if study and objective is None:
-        raise UsageError(f"{folder.study}: what the study was after is missing; {WHAT_TO_DO}")
-    how = how_it_stands(folder)
-    if not how.trials or how.trials[0].number != 0:
+    objective = objective_of_study(folder)
+    if objective is None and was_a_study(folder):
         raise UsageError(
-            f"verify {typed}: the baseline (trial 0) of this study has not ended; go on with it: "
-            f"type python -m sweeper resume={typed}"
+            f"{folder.study}: what the study was after is not known, so that its winner is not; "
+            f"{type_resume(folder)}"
         )
-    _check_none_is_lost(folder, how.trials)
+    how = how_it_stands(folder)
+    if not how.trials or how.trials[0].number != 0 or is_lost(how.trials[0]):
+        raise UsageError(
+            f"verify {typed}: the baseline (trial 0) of this study has not ended, or lost its record; "
+            f"go on with it: {type_resume(folder)}"
+        )
     if how.winner is None:
         raise UsageError(
             f"verify {typed}: this study has no winner, none of its {len(how.trials)} trials was "
@@ -70,14 +72,6 @@ def gain_of(
 ) -> Ratio | None:
     """The same as a ratio: above 1 the winner is ahead, of memory below 1."""
     return ratio_of(log_gains(objective, rounds, winner, baseline))
-
-
-def _check_none_is_lost(folder: StudyFolder, trials: Sequence[Trial]) -> None:
-    """A winner that is gone would leave its place to another."""
-    known = {trial.number for trial in trials} | {int(t.path.name) for t in folder.unfinished()}
-    for number in range(max(known)):
-        if number not in known:
-            raise UsageError(f"{folder.trial(number).trial}: missing; {WHAT_TO_DO}")
 
 
 def _of_the_finals(winner: Trial, baseline: Trial, finals: FinalistsResult) -> Claim:

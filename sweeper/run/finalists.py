@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 from sweeper.core.contest_record import recorded_rounds, write_contest
-from sweeper.core.files import read_json, write_json
+from sweeper.core.files import make_way, remove, write_json
 from sweeper.core.finalists import Contest, FinalistsResult, complete_rounds, play
 from sweeper.core.folder import RoundsFolder, StudyFolder, TrialFolder
 from sweeper.core.outcome import Outcome, measurement_of
+from sweeper.core.rounds import Round
 from sweeper.core.spec import TrialSpec
 from sweeper.core.trial import Trial
-from sweeper.errors import UsageError
 from sweeper.run.attempt import attempt
+from sweeper.run.kept import spec_of
 from sweeper.run.processes import Family
+from sweeper.run.study_record import how_it_stands
 from sweeper.terminal import Terminal
 
 # ``measure_again``, or what stands for it.
@@ -59,24 +61,27 @@ def run_contest(
 ) -> FinalistsResult:
     """Goes on with the rounds that are in ``rounds``; writes the summary. Calls ``between`` before each run.
 
-    A trial is repeated from its own folder alone. Raises UsageError where that is not whole.
+    A round that is not whole is run again, whatever follows it. Raises UsageError where a trial cannot be.
     """
-    trials = {t.number: t for t in study.read_trials() if t.number in contest.entrants}
-    specs = {number: read_spec(study.trial(number)) for number in contest.entrants}
-    recorded = complete_rounds(contest, recorded_rounds(rounds))
+    trials = {t.number: t for t in how_it_stands(study).trials if t.number in contest.entrants}
+    specs = {number: spec_of(study, trials[number]) for number in contest.entrants}
+    recorded = recorded_rounds(rounds)
+    make_way(rounds.summary)
     rounds.summary.unlink(missing_ok=True)  # of what is to be measured anew
-    _forget(rounds, after=len(recorded))
+    _forget(rounds, after=_num_kept(contest, recorded))
 
     terminal.contest(contest)
 
     def measure(number: int, round_number: int) -> Outcome:
         between()
         terminal.expect_final(trials[number], round_number)
-        trial = again(trials[number], specs[number], rounds.trial(round_number, number), terminal)
+        own = rounds.trial(round_number, number)
+        _clear(own)
+        trial = again(trials[number], specs[number], own, terminal)
         terminal.finished_final(trial, round_number)
         return trial.outcome
 
-    result = play(contest, measure, recorded)
+    result = play(contest, measure, recorded[: _num_kept(contest, recorded)])
     write_contest(rounds, contest, result)
     return result
 
@@ -95,27 +100,27 @@ def _in_earnest(spec: TrialSpec, trial: Trial) -> TrialSpec:
     )
 
 
-def read_spec(folder: TrialFolder) -> TrialSpec:
-    """What the trial ran, to its end this time. Raises UsageError where it cannot be run again."""
-    document = read_json(folder.spec)
-    if not isinstance(document, dict):
-        raise UsageError(
-            f"{folder.spec}: missing or not whole, so that trial {folder.path.name} cannot be run "
-            "again; type python -m sweeper ... hydra/sweeper=optuna for a new study"
-        )
-    try:
-        return replace(TrialSpec.from_json(document), beaten_step_seconds=None)
-    except (ValueError, KeyError) as error:
-        raise UsageError(
-            f"{folder.spec}: written by another version of sweeper ({error}); "
-            "type python -m sweeper ... hydra/sweeper=optuna for a new study"
-        ) from error
+def _num_kept(contest: Contest, recorded: Sequence[Round]) -> int:
+    """Up to the last round of this contest: of those before it one may have lost a record."""
+    whole = len(complete_rounds(contest, recorded))
+    own = [
+        n
+        for n, found in enumerate(recorded, start=1)
+        if found and set(found) <= {*contest.entrants}
+    ]
+    return max([whole, *own])
 
 
 def _forget(rounds: RoundsFolder, *, after: int) -> None:
     """Ends and removes what an interrupted run, or a contest of others, has left."""
     for path in sorted(rounds.path.glob("round-*")):
-        if int(path.name.partition("-")[2]) > after:
+        if path.name[6:].isdecimal() and int(path.name[6:]) > after:
             for folder in path.iterdir():
-                Family(TrialFolder(folder).mark, list).end()
+                _clear(TrialFolder(folder))
             shutil.rmtree(path)
+
+
+def _clear(folder: TrialFolder) -> None:
+    if folder.path.exists():
+        Family(folder.mark, list).end()
+        remove(folder.path)

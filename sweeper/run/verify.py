@@ -17,7 +17,9 @@ from sweeper.core.settings import settings_from_flat
 from sweeper.core.trial import Trial
 from sweeper.errors import EnvironmentUnfit
 from sweeper.run.claim import Claim, claim_of
-from sweeper.run.finalists import Again, measure_again, read_spec, run_contest
+from sweeper.run.finalists import Again, measure_again, run_contest
+from sweeper.run.kept import spec_of
+from sweeper.run.left_out import left_out
 from sweeper.run.machine import thorough_look
 from sweeper.run.study_lock import check_nobody_writes, owned
 from sweeper.run.study_record import study_document
@@ -64,8 +66,10 @@ def _verify(
     if winner.number == baseline.number:
         return f"the baseline itself (trial {baseline.number}) won this study: nothing to verify"
     to_run = [t for t in (baseline, winner) if t is winner or isinstance(t.outcome, Measured)]
+    for line in left_out(folder, winner):
+        terminal.conclude(f"note: {line}")
     for trial in to_run:
-        read_spec(folder.trial(trial.number))
+        spec_of(folder, trial)
     then = study_document(folder).get("environment") or winner.environment
     _check_environment(then, to_run, typed, terminal, look)
     rounds = folder.verification(stamp)
@@ -117,7 +121,7 @@ def _verify_alone(
     """The baseline did not run even then: what can be verified is that the winner does."""
     winner, baseline = claim.winner, claim.baseline
     why = f"the baseline was {kind_of(baseline.outcome)} in the study"
-    spec = read_spec(folder.trial(winner.number))
+    spec = spec_of(folder, winner)
     found = again(winner, spec, rounds.trial(1, winner.number), terminal).outcome
     if not isinstance(found, Measured):
         raise winner_failed(winner, found, f"{kind_of(found)}: {reason_of(found)}; {why}")

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from sweeper.errors import UsageError
 GUIDED = "sweeper.search.guide.Guide"
 _JOURNAL = "journal:"
 _MOST_CHANGES = 4  # of another work, in one line
+_FROM_ENVIRONMENT = re.compile(r"\$\{oc\.env:([^},]+)(?:,([^}]*))?\}")
 _BESIDE_THE_GUIDE = {"_target_": "optuna.samplers.RandomSampler"}
 
 
@@ -149,6 +151,20 @@ def _no_storage(storage: Any, why: object) -> str:
         "journal:PATH and null (a journal in the study's folder); "
         "type for example hydra.sweeper.storage=sqlite:///study.db"
     )
+
+
+def opened_storage(recorded: str) -> str | None:
+    """The URL that study.yaml tells of; None where what it lacks is not here: a variable, or a password."""
+    missing = False
+
+    def value(found: re.Match[str]) -> str:
+        nonlocal missing
+        given = os.environ.get(found[1].strip(), found[2])
+        missing |= given is None
+        return (given or "").strip().strip("'\"")
+
+    url = _FROM_ENVIRONMENT.sub(value, recorded)
+    return None if missing or "${" in url or "***" in url else url
 
 
 def is_guided(sampler: Mapping[str, Any]) -> bool:

@@ -1,17 +1,21 @@
 """``verify`` and its neighbours on studies that cannot be read, or lack what they need: one line each."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from sweeper.core.files import read_json, write_json
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Crashed, OutOfMemory
+from sweeper.core.plan import plan
+from sweeper.core.settings import settings_from_flat
 from sweeper.errors import UsageError
-from sweeper.hydra_edge.resume import original_arguments
 from sweeper.report.build import build_report
 from sweeper.report.export import export
 from sweeper.run.claim import claim_of
+from sweeper.run.kept import spec_of
+from sweeper.run.machine import quick_look
 from tests.support import ROOT, measured, run_sweeper, trial_of
 
 CRASHED = Crashed(reason="a rank died", evidence="", exit_code=1)
@@ -50,7 +54,11 @@ def test_verify_wants_a_folder_with_a_study(tmp_path, made):
 def test_verify_wants_a_baseline(tmp_path):
     study(tmp_path / "mine", trial_of(1, measured()))
     finished = run_sweeper("verify", "mine", cwd=tmp_path)
-    one_line(finished, "the baseline (trial 0) of this study has not ended", "resume=mine")
+    one_line(
+        finished,
+        "the baseline (trial 0) of this study has not ended",
+        "hydra.sweep.dir=mine hydra.sweeper.resume=true",
+    )
 
 
 def test_verify_wants_a_winner(tmp_path):
@@ -59,18 +67,20 @@ def test_verify_wants_a_winner(tmp_path):
     one_line(finished, "has no winner, none of its 2 trials was measured", "type python -m sweeper")
 
 
-def test_verify_wants_the_winner_to_be_there_still(tmp_path):
-    study(tmp_path / "mine", trial_of(0, measured(1000)), trial_of(1, measured(2000)))
-    finished = run_sweeper("verify", "mine", cwd=tmp_path)
-    one_line(finished, "mine/trials/0000/spec.json: missing", "type python -m sweeper")
-    assert ["trials"] == [path.name for path in (tmp_path / "mine").iterdir()]
+@pytest.mark.parametrize("spec", [None, {"schema_version": 1}, [1], "half"])
+def test_a_specification_that_is_lost_is_planned_again_from_the_settings(tmp_path, spec):
+    trial = trial_of(1, measured(2000))
+    folder = study(tmp_path / "mine", trial_of(0, measured(1000)), trial)
+    if spec is not None:
+        write_json(folder.trial(1).spec, spec)
+    assert plan(settings_from_flat(trial.settings), quick_look()).ready == spec_of(folder, trial)
 
 
-def test_verify_reads_no_specification_of_another_version(tmp_path):
-    folder = study(tmp_path / "mine", trial_of(0, measured(1000)), trial_of(1, measured(2000)))
-    write_json(folder.trial(0).spec, {"schema_version": 1})
-    finished = run_sweeper("verify", "mine", cwd=tmp_path)
-    one_line(finished, "written by another version of sweeper", "schema_version=1")
+def test_a_trial_whose_settings_are_lost_too_cannot_be_run_again(tmp_path):
+    trial = replace(trial_of(1, measured(2000)), settings={"zero.stage": 1})
+    folder = study(tmp_path / "mine", trial_of(0, measured(1000)), trial)
+    with pytest.raises(UsageError, match=r"0001/spec\.json: missing or damaged.*; type python -m"):
+        spec_of(folder, trial)
 
 
 def test_a_baseline_that_won_leaves_nothing_to_verify(tmp_path):
@@ -122,41 +132,44 @@ def study_file_is_half(study):
 
 
 LOST = {
-    winners_record_is_half: "mine/trials/0001/trial.json: not whole",
-    winner_is_gone: "mine/trials/0001/trial.json: missing, and trial 1 won the finals",
-    rounds_are_gone: "mine/finalists: rounds that finalists.json tells of are missing",
-    record_is_of_another_version: "mine/trials/0003/trial.json: written by another version",
-    finals_lack_the_contest: "mine/finalists.json: not whole, or written by another version",
-    finals_are_half: "mine/finalists.json: not whole",
-    study_file_is_half: "mine/study.yaml: not whole",
-}
-
-
-COMMANDS = {
-    "verify": lambda study: claim_of(StudyFolder(study), str(study)),
-    "report": lambda study: build_report(StudyFolder(study)),
-    "export": lambda study: export(str(study), name="hf", to=None, force=False),
-    "resume": lambda study: original_arguments(str(study)),
+    winners_record_is_half: "mine/trials/0001/trial.json is half: trial 1 is left out",
+    winner_is_gone: "",
+    rounds_are_gone: "records of rounds that finalists.json tells of are missing",
+    record_is_of_another_version: "mine/trials/0003/trial.json is by another version of sweeper",
+    finals_lack_the_contest: "",
+    finals_are_half: "mine/finalists.json is half: who took part is taken from the rounds",
+    study_file_is_half: "mine/study.yaml is no YAML: how the study was made is left out",
 }
 
 
 @pytest.mark.parametrize("change", LOST)
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_study_of_which_something_is_lost_is_no_study(tmp_path, command, change):
+def test_what_is_lost_is_told_and_the_rest_goes_on(tmp_path, change):
     golden(tmp_path / "mine", change)
+    study = tmp_path / "mine"
+    exported = export(str(study), name="hf", to=None, force=False)
+    assert LOST[change] in exported
+    reported = build_report(StudyFolder(study))
+    assert LOST[change] in reported
+    assert "could not be made" not in reported
+    assert claim_of(StudyFolder(study), str(study)).winner
+
+
+@pytest.mark.parametrize("change", [winner_is_gone, finals_are_half, finals_lack_the_contest])
+def test_the_finals_still_say_who_won(tmp_path, change):
+    golden(tmp_path / "mine", change)
+    assert 1 == claim_of(StudyFolder(tmp_path / "mine"), "mine").winner.number
+
+
+def test_a_record_of_another_version_is_not_gone_on_with(tmp_path):
+    golden(tmp_path / "mine", record_is_of_another_version)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UsageError) as error:
-        COMMANDS[command](tmp_path / "mine")
-    assert LOST[change] in str(error.value)
-    assert "copy the study again from where it was measured" in str(error.value)
+    one_line(run_sweeper("resume=mine", cwd=tmp_path), "is by another version of sweeper")
     assert before == sorted(tmp_path.rglob("*"))
 
 
-@pytest.mark.parametrize("typed", [["verify", "mine"], ["resume=mine"]])
-def test_what_is_lost_is_told_in_one_line(tmp_path, typed):
-    golden(tmp_path / "mine", winners_record_is_half)
-    finished = run_sweeper(*typed, cwd=tmp_path)
-    one_line(finished, LOST[winners_record_is_half])
+def test_a_study_file_that_is_lost_is_written_anew_from_the_command_line_typed_again(tmp_path):
+    golden(tmp_path / "mine", study_file_is_half)
+    one_line(run_sweeper("resume=mine", cwd=tmp_path), "hydra.sweeper.resume=true behind it")
 
 
 def test_a_trial_that_was_interrupted_has_no_record_and_is_left_out(tmp_path):
@@ -166,17 +179,6 @@ def test_a_trial_that_was_interrupted_has_no_record_and_is_left_out(tmp_path):
     assert 1 == claim_of(folder, "mine").winner.number
 
 
-def test_a_trial_that_is_gone_from_the_middle_may_have_been_the_winner(tmp_path):
-    def without(study):
-        winner_is_gone(study)
-        rounds_are_gone(study)
-        (study / "finalists.json").unlink()
-
-    golden(tmp_path / "mine", without)
-    finished = run_sweeper("verify", "mine", cwd=tmp_path)
-    one_line(finished, "mine/trials/0001/trial.json: missing")
-
-
 def test_what_the_study_was_after_is_not_guessed(tmp_path):
     def without(study):
         text = (study / "study.yaml").read_text()
@@ -184,4 +186,4 @@ def test_what_the_study_was_after_is_not_guessed(tmp_path):
 
     golden(tmp_path / "mine", without)
     finished = run_sweeper("verify", "mine", cwd=tmp_path)
-    one_line(finished, "mine/study.yaml: what the study was after is missing")
+    one_line(finished, "mine/study.yaml: what the study was after is not known")

@@ -30,8 +30,8 @@ def start(cwd, *arguments, **more):
     )
 
 
-def finish(process, *, code=0):
-    out, err = process.communicate(timeout=400)
+def finish(process, *, code=0, timeout=400):
+    out, err = process.communicate(timeout=timeout)
     assert code == process.returncode, err[-3000:]
     return out, err
 

@@ -7,6 +7,8 @@ import time
 import pytest
 
 from sweeper.core.folder import StudyFolder
+from sweeper.core.outcome import Infeasible
+from sweeper.run.study_record import study_document
 from tests.faults.studies import NEW, check_whole, finish, start
 
 pytestmark = pytest.mark.timeout(420)
@@ -60,6 +62,38 @@ def test_a_journal_that_ends_in_half_a_line_is_written_anew(tmp_path):
     folder.journal.write_text(text[: len(text) - 40])
     finish(start(tmp_path, "resume=a study", "hydra.sweeper.n_trials=5"))
     check_whole(folder, tmp_path, num_run=5)
+
+
+def test_damaged_trials_are_measured_again_in_their_own_places(tmp_path):
+    """The baseline too; then study.yaml, which is written anew from what is typed again."""
+    finish(start(tmp_path, *NEW, "hydra.sweeper.n_trials=4"))
+    folder = StudyFolder(tmp_path / "a study")
+    before = {trial.number: trial for trial in folder.read_trials()}
+    measured = [n for n, trial in before.items() if not isinstance(trial.outcome, Infeasible)]
+    lost = (0, measured[-1])
+    for number in lost:
+        folder.trial(number).trial.write_text('{"schema_version": 1, "num')
+        folder.trial(number).spec.unlink()  # else the run that stands for it would be a violation
+    (folder.path / ".trials.csv.4194305.tmp").write_text("half")
+    _, err = finish(start(tmp_path, "resume=a study"))
+    for number in lost:
+        assert f"trial.json is half: trial {number} is measured again" in err
+    after = {trial.number: trial for trial in folder.read_trials()}
+    assert before.keys() == after.keys()
+    assert all(before[n].point == after[n].point for n in lost)
+    assert all(before[n] == after[n] for n in before if n not in lost)
+    check_whole(folder, tmp_path, num_run=4)
+    assert not list(folder.path.glob(".*.tmp"))
+
+    folder.study.write_text("arguments: [")
+    _, err = finish(start(tmp_path, "resume=a study"), code=2)
+    assert "study.yaml is no YAML; type the command line that began the study" in err
+    again = [*NEW, "hydra.sweeper.n_trials=5", "hydra.sweeper.resume=true"]
+    _, err = finish(start(tmp_path, *again, "workload.sequence_length=16"), code=2)
+    assert "workload.sequence_length was 32, is 16" in err
+    finish(start(tmp_path, *again))
+    check_whole(folder, tmp_path, num_run=5)
+    assert "arguments" in study_document(folder)
 
 
 def test_the_trial_in_flight_is_the_first_to_be_run_again(tmp_path):

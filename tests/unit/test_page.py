@@ -13,6 +13,7 @@ from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, Stopped, meas
 from sweeper.core.quantities import format_bytes
 from sweeper.core.standing import standing
 from sweeper.core.study import INTERRUPTED
+from sweeper.core.visible import visible
 from sweeper.report.alternatives import alternatives
 from sweeper.report.build import build_report
 from sweeper.report.effects import effects
@@ -493,7 +494,7 @@ def test_what_users_write_stays_text_in_html():
 def test_data_cannot_end_the_script_that_it_stands_in():
     text = in_script({"name": EVIL})
     assert not set("<>&\u2028") & set(text)
-    assert {"name": EVIL} == json.loads(text)
+    assert {"name": visible(EVIL)} == json.loads(text)
 
 
 @pytest.mark.parametrize(

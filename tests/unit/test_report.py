@@ -415,7 +415,7 @@ def test_the_exported_settings_are_what_the_json_cannot_carry(tmp_path):
         "compile": {"mode": "engine"},
         "parallel": {"tensor": 2, "pipeline": 1, "sequence": 1, "expert": 1},
         "launch": {"bind_cores": False, "omp_threads": 3, "cuda_allocator": None},
-        "ops": [],
+        "ops": ["ShareMemCommBuilder"],
     }
     layout = exported_layout(exported, where="settings.yaml")
     assert (1, 2, "engine") == (

@@ -16,6 +16,7 @@ FREE = {
     "factory_signature",
     "hf_config",
     "cli",
+    "bugs",
     "__init__",
     "__main__",
 }

@@ -132,7 +132,7 @@ def save(picture: Picture, folder: Path) -> Figure:
     picture.canvas.savefig(
         text, format="svg", metadata=unsaid, transparent=True, dpi=_PIXELS_IN_SVG
     )
-    svg.write_text(_adapted(text.getvalue(), picture), encoding="utf-8")
+    svg.write_text(_adapted(text.getvalue(), picture), encoding="utf-8", errors="backslashreplace")
     return Figure(title=picture.title, alt=picture.alt, png=png, svg=svg)
 
 

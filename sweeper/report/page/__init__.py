@@ -44,15 +44,22 @@ def report_page(facts: StudyFacts, failures: Failures) -> Page:
         for make in _SECTIONS
     ]
     sections = [section for section in found if section is not None]
-    if failures.lines:
-        told = (*sections[0].blocks, *_told(failures.lines))
-        sections[0] = replace(sections[0], blocks=told)
+    told = [*_left_out(failures.left_out)]
+    told += _told(failures.lines) if failures.lines else ()
+    if told:
+        sections[0] = replace(sections[0], blocks=(*sections[0].blocks, *told))
     return Page(title=facts.title, subtitle=subtitle, sections=tuple(sections))
 
 
 def _not_made(name: str) -> Section | None:
     """The answer's place is never empty."""
     return Section(name=name, title="The answer", blocks=()) if name == answer.__name__ else None
+
+
+def _left_out(lines: Sequence[str]) -> Iterator[Block]:
+    if lines:
+        yield Callout(tone="caution", text=say("Files of this study are damaged:"))
+        yield Bullets(items=[(line,) for line in lines])
 
 
 def _told(lines: Sequence[str]) -> Iterator[Block]:
