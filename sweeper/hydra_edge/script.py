@@ -10,6 +10,7 @@ from typing import Any
 
 from sweeper.core.files import read_json, write_json
 from sweeper.core.folder import StudyFolder
+from sweeper.core.one_line import one_line
 from sweeper.core.outcome import (
     Crashed,
     Measured,
@@ -57,6 +58,7 @@ _TAKEN_AS_TYPED = (
     "checkpointing",
     "ds",
 )
+_SECONDS_TO_END = 60.0
 _CONSEQUENCE = {
     True: " ranked by speed alone: a winner of another size may train differently",
     False: " compared all the same: one that trains differently cannot win",
@@ -206,9 +208,10 @@ class _Probes:
         if isinstance(probed.outcome, Unsupported):
             raise UsageError(f"+script={self._name}: {probed.outcome.reason}")
         if isinstance(probed.outcome, TimedOut):
+            limit = "hang" if "launch.hang_seconds" in probed.outcome.reason else "timeout"
             raise NothingMeasured(
                 f"{self._name} did not come to the end of some optimizer steps of a DeepSpeed engine:"
-                f" {probed.outcome.reason}; type launch.timeout_seconds=<more> where it takes that long;"
+                f" {probed.outcome.reason}; type launch.{limit}_seconds=<more> where it takes that long;"
                 f" its log is {log}"
             )
         if reason_of(probed.outcome).endswith(_RELATIVE) and spec.script and not spec.script.module:
@@ -328,7 +331,17 @@ class _Probes:
             for override in self._typed.fixed
             if (name := override.lstrip("+").partition("=")[0]).startswith(_TAKEN_AS_TYPED)
         )
-        return replace(spec, script=replace(spec.script, as_it_is=True, typed=typed, samples=None))
+        script = replace(spec.script, as_it_is=True, typed=typed, samples=None)
+        if self._settings.script.probe_seconds is None:
+            return replace(spec, script=script)
+        # What is typed for a look is the limit that acts on it.
+        least = 2 * script.probe_seconds + _SECONDS_TO_END
+        return replace(
+            spec,
+            script=script,
+            hang_seconds=max(spec.hang_seconds, least),
+            timeout_seconds=max(spec.timeout_seconds, least),
+        )
 
 
 def _last_words(outcome: Outcome, log: Path) -> str:
@@ -336,4 +349,4 @@ def _last_words(outcome: Outcome, log: Path) -> str:
     if not (isinstance(outcome, Crashed) and "ended itself" in outcome.reason):
         return ""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return f" ({lines[-1]})" if lines else ""
+    return f" ({one_line(lines[-1])})" if lines else ""

@@ -9,6 +9,7 @@ from typing import Any
 
 from sweeper.core.measurement import Measurement
 from sweeper.core.memory_errors import memory_that_ran_out
+from sweeper.core.one_line import one_line
 from sweeper.core.outcome import (
     Crashed,
     Diverged,
@@ -141,9 +142,9 @@ def _crashed(report: RanksReport, silent: Sequence[int]) -> Crashed:
         )
     else:
         reason = "the launcher ended before any rank started"
-    last_line = report.log_tail.strip().splitlines()[-1:] or [""]
+    last_line = one_line((report.log_tail.strip().splitlines()[-1:] or [""])[0])
     return Crashed(
-        reason=f"{reason} (exit code {report.exit_code}) {last_line[0]}".strip(),
+        reason=f"{reason} (exit code {report.exit_code}) {last_line}".strip(),
         evidence=report.log_tail,
         exit_code=report.exit_code,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from sweeper.core.files import write_json
 from sweeper.core.folder import TrialFolder
+from sweeper.worker.ending import end_children, flush
 
 
 def run(parameters: Mapping[str, Any]) -> int:
@@ -55,6 +56,6 @@ if __name__ == "__main__":
 
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush()
+        end_children()
         os._exit(code or 0)
