@@ -64,6 +64,11 @@ def mistakes(config: Any) -> list[str]:
     return list(_mistakes(config))
 
 
+def broken_sections(config: Mapping[str, Any]) -> list[str]:
+    """Those of a part of a configuration alone."""
+    return list(_of_sections(config))
+
+
 def mistakes_before_all(config: Mapping[str, Any]) -> list[str]:
     """Those that a run does not stop at, or not at once, and with which no study of it would be right."""
     monitors = {n: v for n, v in config.items() if n in _OFF_IN_TRIALS}

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from sweeper.core.fitting_batch import fitting_batch
 from sweeper.core.resolved_config import KEYS_OF_SETTINGS, Batch, Resolved
 
 Resolve = Callable[[Mapping[str, Any]], Resolved]
@@ -162,8 +163,8 @@ def _typed_batch(
         train = own_train
     if not takes_micro:
         own_micro = _given_or(before.batch.micro if before.batch else None, own, _BATCH[1])
-        if own_micro is not None and train % (own_micro * ranks) == 0:
-            micro = own_micro
+        if own_micro is not None and train % ranks == 0:
+            micro = fitting_batch(train, own_micro, ranks)[1]
     return Batch(train=train, micro=micro, accumulation=max(train // (micro * ranks), 1))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sweeper.core.ds_config_mistakes import broken_sections
 from sweeper.core.files import read_json, write_json
 from sweeper.core.folder import StudyFolder
 from sweeper.core.one_line import one_line
@@ -112,6 +113,13 @@ def _check(settings: Settings, typed: Typed) -> None:
         if given is not None and not place.is_file():
             why = "is a folder" if place.is_dir() else "there is no such file"
             raise UsageError(f"script.{what}={given}: {why}; type script.{what}=<an existing file>")
+    offload, path = settings.offload, settings.offload.nvme_path
+    if "nvme" in (offload.optimizer, offload.params) and path and not Path(path).is_dir():
+        raise UsageError(
+            f"offload.nvme_path={path}: there is no such folder; type offload.nvme_path=<an existing one>"
+        )
+    for mistake in broken_sections(settings.ds):
+        raise UsageError(f"ds.{mistake}")
     for override in typed.fixed:
         group = override.lstrip("+").partition("=")[0].partition(".")[0]
         if group in ("parallel", "compile", "optimizer"):

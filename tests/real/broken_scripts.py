@@ -113,7 +113,12 @@ class Odd(Exception):
         raise ValueError("no words")
 """
 
-COMMENTED = "{// of DeepSpeed\n  train_batch_size: 2 # a step\n  optimizer: {type: Adam, params: {lr: 0.01, torch_adam: true}},\n}"
+COMMENTED = """{
+  // of DeepSpeed
+  train_batch_size: 2 # a step
+  "optimizer": {"type": "Adam", "params": {"lr": 0.01, "torch_adam": true}},
+}
+"""
 OF_A_PLACEHOLDER = {
     "more": ("script.ds_config=ds_config.json",),
     "arguments": "--deepspeed_config {ds_config}",
@@ -124,6 +129,18 @@ def encoded(text):
     """As DeepSpeed takes a configuration on the command line."""
     return "--deepspeed_config " + base64.urlsafe_b64encode(text.encode()).decode()
 
+
+UNSEEN = """
+class Model(torch.nn.Linear):
+    def forward(self, what):
+        return super().forward(torch.randn(2, 8))
+
+model = Model(8, 1)
+engine = deepspeed.initialize(args=args, model=model, model_parameters=model.parameters())[0]
+for step in range(400):
+    engine.backward(engine("samples").pow(2).mean())
+    engine.step()
+"""
 
 FILES = {
     "unclosed JSON": file('{"optimizer": {', 2, "ds_config.json cannot be read: Bad key name"),
@@ -276,7 +293,13 @@ SECTIONS = {
         stage=2,
         offload_optimizer={"device": "cpu", "ratio": 0.5},
     ),
-    "hpz that does not divide": zero(2, (), "hardware.ranks=2", stage=3, zero_hpz_partition_size=3),
+    "hpz that does not divide": zero(
+        0,
+        "zero.hpz_partition_size=3 is left out",
+        "hardware.ranks=2",
+        stage=3,
+        zero_hpz_partition_size=3,
+    ),
     "mics": zero(2, "MiCS ZeRO-3 sharding has been removed", stage=3, mics_shard_size=2),
     "stage 2 and what was typed in its place": zero(0, (), "zero=stage1", stage=7),
     "zero_optimization is a number, typed": having(0, (), "zero=stage1", zero_optimization=3),
@@ -382,23 +405,40 @@ BATCH = {
     ),
     "accumulation 0": having(2, "gradient_accumulation_steps is 0", **{STEPS: 0}),
     "a batch that does not divide": having(
-        2, (), "hardware.ranks=2", **{TRAIN_BATCH: 7, MICRO: ..., STEPS: ...}
+        2,
+        "type workload.global_batch_size=8 batch.micro_size=2 to keep nearly",
+        "hardware.ranks=2",
+        **{TRAIN_BATCH: 7, MICRO: ..., STEPS: ...},
     ),
     "three that contradict": having(
         2, "type workload.global_batch_size=7 batch.micro_size=1", **{TRAIN_BATCH: 7}
     ),
-    "made for eight ranks": having(2, (), "hardware.ranks=2", **{TRAIN_BATCH: 16}),
+    "made for eight ranks": having(
+        2,
+        (
+            "made for 8 ranks, and here are 2",
+            "hardware.ranks=8, or workload.global_batch_size=16 batch.micro_size=2",
+        ),
+        "hardware.ranks=2",
+        **{TRAIN_BATCH: 16},
+    ),
     "no batch": having(2, "neither train_batch_size nor", **{MICRO: ..., STEPS: ...}),
     "accumulation alone": having(2, "neither train_batch_size nor", **{MICRO: ..., STEPS: 4}),
     "no batch, typed": having(
         0, (), "workload.global_batch_size=4", "batch.micro_size=2", **{MICRO: ..., STEPS: ...}
     ),
     "a micro-batch that does not divide, typed": having(
-        2, (), "batch.micro_size=3", **{TRAIN_BATCH: 4, MICRO: ..., STEPS: ...}
+        2,
+        "does not divide over 1 rank; type workload.global_batch_size=4 batch.micro_size=2",
+        "batch.micro_size=3",
+        **{TRAIN_BATCH: 4, MICRO: ..., STEPS: ...},
     ),
-    "a batch that does not divide, typed": typed(2, (), "workload.global_batch_size=7"),
+    "a batch that does not divide, typed": typed(0, (), "workload.global_batch_size=7"),
     "a batch that does not divide for two ranks, typed": typed(
-        2, (), "workload.global_batch_size=7", "hardware.ranks=2"
+        2,
+        "type workload.global_batch_size=8 batch.micro_size=1",
+        "workload.global_batch_size=7",
+        "hardware.ranks=2",
     ),
     "micro-batch as text, typed": having(0, (), "batch.micro_size=2", **{MICRO: "4"}),
 }
@@ -458,19 +498,21 @@ SCRIPTS = {
     "exits with 2.5": doing(3, "exit code 2.5", after="sys.exit(2.5)"),
     "os._exit": doing(3, "exit code 5", after="os._exit(5)"),
     "os._exit(0)": doing(2, "no engine of the script took an optimizer step", after="os._exit(0)"),
-    "os.abort": doing(3, (), after="os.abort()"),
-    "kills itself": doing(3, (), after="os.kill(os.getpid(), signal.SIGKILL)"),
+    "os.abort": doing(3, "exit code -6", after="os.abort()"),
+    "kills itself": doing(3, "exit code -9", after="os.kill(os.getpid(), signal.SIGKILL)"),
     "ends itself by SIGTERM": doing(
-        3, (), after="os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
+        3, "exit code 143", after="os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
     ),
     "interrupts itself": doing(
         3, "KeyboardInterrupt", after="os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
     ),
-    "a segmentation fault": doing(3, (), after="import ctypes; ctypes.string_at(0)"),
+    "a segmentation fault": doing(3, "exit code -11", after="import ctypes; ctypes.string_at(0)"),
     "raises KeyboardInterrupt": doing(3, "KeyboardInterrupt", after="raise KeyboardInterrupt"),
     "raises GeneratorExit": doing(3, "GeneratorExit", after="raise GeneratorExit"),
     "a megabyte without a newline": doing(
-        3, (), after="print('x' * 2**20, file=sys.stderr, end='', flush=True); sys.exit(1)"
+        3,
+        ("exit code 1", "xxx..."),
+        after="print('x' * 2**20, file=sys.stderr, end='', flush=True); sys.exit(1)",
     ),
     "an exception of a megabyte": doing(
         3, ("RuntimeError: xxx", "xxx...; its log is"), after="raise RuntimeError('x' * 2**20)"
@@ -493,7 +535,9 @@ SCRIPTS = {
         begin="class Odd(Exception):\n    @property\n    def __cause__(self): raise ValueError('x')\n    def __str__(self): raise SystemExit(4)",
         after="raise Odd",
     ),
-    "an exception group": doing(3, (), after="raise ExceptionGroup('many', [ValueError('one')])"),
+    "an exception group": doing(
+        3, "many (1 sub-exception)", after="raise ExceptionGroup('many', [ValueError('one')])"
+    ),
     "swallows everything": whole(
         2,
         "type script.probe_seconds=<more>",
@@ -513,7 +557,7 @@ SCRIPTS = {
         2,
         ("took 0 optimizer steps in 3 s", "script.probe_seconds=<more>"),
         "script.probe_seconds=3",
-        step="continue",
+        step="time.sleep(0.1); continue",
     ),
     "never steps and ends": doing(
         2, "no engine of the script took an optimizer step", "script.probe_seconds=30", step="break"
@@ -653,7 +697,7 @@ SCRIPTS = {
         after="sys.stdout.close(); sys.stderr.close()",
     ),
     "closes its descriptors": doing(0, (), after="os.close(0); os.close(1); os.close(2)"),
-    "closes all descriptors": doing(0, (), after="os.closerange(0, 256)"),
+    "closes all descriptors": doing(3, "without writing a result", after="os.closerange(0, 256)"),
     "sets its output to None": doing(0, (), after="sys.stdout = sys.stderr = None"),
     "ignores SIGTERM": doing(
         2,
@@ -721,13 +765,18 @@ SCRIPTS = {
         3, "module 'sys' has no attribute 'warnoptions'", after="sys.modules.clear()"
     ),
     "replaces its process": whole(
-        3, (), "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'pass'])\n"
+        3,
+        "without writing a result",
+        "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'pass'])\n",
     ),
     "recurses for ever": whole(
         3, "RecursionError: maximum recursion depth exceeded", "def f(): f()\nf()\n"
     ),
     "takes all memory": doing(
-        3, (), "hardware.memory_limit=1GiB", after="x = bytearray(2**33); y = b'a' * 2**34"
+        3,
+        "memory ran out",
+        "hardware.memory_limit=1GiB",
+        after="x = bytearray(2**33); y = b'a' * 2**34",
     ),
     "a model without parameters": doing(
         3, "ValueError: optimizer got an empty parameter list", before="model = torch.nn.Identity()"
@@ -740,7 +789,11 @@ SCRIPTS = {
         "AttributeError: 'function' object has no attribute 'parameters'",
         before="model.__class__ = torch.nn.Module; model = lambda x: x",
     ),
-    "a fork that trains": doing(2, (), begin="if os.fork(): os.wait(); sys.exit(0)"),
+    "a fork that trains": doing(
+        2,
+        "starts its training in processes of its own",
+        begin="if os.fork(): os.wait(); sys.exit(0)",
+    ),
     "fails only in bf16": doing(
         0,
         (),
@@ -750,41 +803,81 @@ SCRIPTS = {
 }
 TYPED = {
     "all of it": typed(
-        2, (), "zero=stage3", "precision=fp16", "batch.micro_size=3", "workload.global_batch_size=7"
+        2,
+        "type workload.global_batch_size=7 batch.micro_size=1",
+        "zero=stage3",
+        "precision=fp16",
+        "batch.micro_size=3",
+        "workload.global_batch_size=7",
     ),
     "fp16": typed(0, (), "precision=fp16"),
-    "an engine that there is not": typed(2, (), "script.engine=5"),
-    "engine 0": typed(2, (), "script.engine=0"),
-    "rows that nobody sees": doing(
+    "an engine that there is not": typed(
+        2, "script.engine=5: the script made 1 engine; type script.engine=1", "script.engine=5"
+    ),
+    "engine 0": typed(2, "script.engine=0: must be at least 1", "script.engine=0"),
+    "rows that nobody sees": whole(
         0,
-        (),
+        "batch.micro_size is left out",
+        PREAMBLE + UNSEEN,
         "script.samples=rows",
         "batch.micro_size=choice(1,2)",
-        forward="loss = (model.weight ** 2).sum() * engine(None) if False else 0",
     ),
-    "another samples": typed(2, (), "script.samples=batches"),
-    "a slow script": doing(2, (), "script.probe_seconds=1", forward="time.sleep(2)"),
-    "no seconds": typed(2, (), "script.probe_seconds=0"),
-    "seconds as text": typed(2, (), "script.probe_seconds=soon"),
-    "a stage for itself": typed(2, (), "zero=stage7"),
-    "parallel": typed(2, (), "parallel.tensor=2"),
-    "an optimizer": typed(2, (), "optimizer=adamw"),
-    "a model too": typed(2, (), "+model=gpt2-nano"),
+    "another samples": typed(
+        2, "allowed are drawn, rows, elements, as_configured", "script.samples=batches"
+    ),
+    "a slow script": doing(
+        2,
+        ("took 0 optimizer steps in 1 s", "script.probe_seconds=<more>"),
+        "script.probe_seconds=1",
+        forward="time.sleep(2)",
+    ),
+    "no seconds": typed(
+        2, "script.probe_seconds=0.0: must be at least 1", "script.probe_seconds=0"
+    ),
+    "seconds as text": typed(
+        2, "script.probe_seconds=soon: the value is not a number", "script.probe_seconds=soon"
+    ),
+    "a stage for itself": typed(2, "zero=stage7: allowed are stage0", "zero=stage7"),
+    "parallel": typed(2, "the script decides that itself", "parallel.tensor=2"),
+    "an optimizer": typed(2, "the script decides that itself", "optimizer=adamw"),
+    "a model too": typed(
+        2, "a script is tuned in the place of a model, and both are typed", "+model=gpt2-nano"
+    ),
     "hpz that does not divide": typed(
-        2, (), "zero=stage3", "zero.hpz_partition_size=3", "hardware.ranks=2"
+        0,
+        "zero.hpz_partition_size=3 is left out",
+        "zero=stage3",
+        "zero.hpz_partition_size=3",
+        "hardware.ranks=2",
     ),
     "a ratio at stage 2": typed(
-        2, (), "zero=stage2", "offload=optimizer", "offload.optimizer_ratio=0.5"
+        2,
+        "Partial offloading only supported for ZeRO Stage 3",
+        "zero=stage2",
+        "offload=optimizer",
+        "offload.optimizer_ratio=0.5",
     ),
-    "a raw key that is unknown": typed(0, (), "+ds.gradient_cliping=1"),
-    "a raw section of the wrong type": typed(2, (), "+ds.zero_optimization=3"),
-    "a raw bf16 of the wrong type": typed(2, (), "+ds.bf16=true"),
-    "args that do not come apart": Broken(code=2, arguments='--name "x'),
-    "another placeholder": Broken(code=2, arguments="--batch {batch}"),
-    "no such script": Broken(code=2, more=("script.path=nope.py",)),
-    "offload=nvme": typed(2, (), "zero=stage3", "offload=nvme", "offload.nvme_path=/no/such"),
-    "a memory limit that is too small": typed(3, (), "hardware.memory_limit=1MiB"),
-    "a seed that is none": typed(2, (), "workload.seed=x"),
+    "a raw key that is unknown": typed(
+        0, "did you mean gradient_clipping?", "+ds.gradient_cliping=1"
+    ),
+    "a raw section of the wrong type": typed(
+        2, "ds.zero_optimization is 3, where an object is wanted", "+ds.zero_optimization=3"
+    ),
+    "a raw bf16 of the wrong type": typed(
+        2, "ds.bf16 is true, where an object is wanted", "+ds.bf16=true"
+    ),
+    "args that do not come apart": Broken(
+        code=2, says="does not come apart into words", arguments='--name "x'
+    ),
+    "another placeholder": Broken(code=2, says="there is no {batch}", arguments="--batch {batch}"),
+    "no such script": Broken(code=2, says="script.path=nope.py", more=("script.path=nope.py",)),
+    "offload=nvme": typed(
+        2, "there is no such folder", "zero=stage3", "offload=nvme", "offload.nvme_path=/no/such"
+    ),
+    "a memory limit that is too small": typed(3, "", "hardware.memory_limit=1MiB"),
+    "a seed that is none": typed(
+        2, "workload.seed=x: the value is not a whole number", "workload.seed=x"
+    ),
 }
 ALL = {
     f"{group}: {name}": case

@@ -252,12 +252,23 @@ def test_what_acts_beside_the_training_is_off_and_told():
             (16, 2, 4),
         ),
         (
+            {"train_micro_batch_size_per_gpu": 4, "gradient_accumulation_steps": 1},
+            {"workload.global_batch_size": 18},
+            (18, 3, 3),
+        ),
+        (
             {"train_micro_batch_size_per_gpu": 4},
             {"workload.global_batch_size": 64, "batch.micro_size": 16},
             (64, 16, 2),
         ),
     ],
-    ids=["the micro-batch", "the global batch", "the micro-batch of an implied batch", "both"],
+    ids=[
+        "the micro-batch",
+        "the global batch",
+        "the micro-batch of an implied batch",
+        "the global batch, which its micro-batch does not divide",
+        "both",
+    ],
 )
 def test_a_batch_that_is_typed_keeps_what_is_not(monkeypatch, own, changes, triple):
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -34,6 +34,7 @@ from sweeper.worker.failures import (
 from sweeper.worker.ledger import Ledger
 from sweeper.worker.limits import count_file_pages_from_here, lift_memory_limit
 from sweeper.worker.progress import Progress
+from sweeper.worker.script.deadline import Deadline
 from sweeper.worker.script.facts import (
     can_switch_recomputation,
     has_batch_statistics,
@@ -94,7 +95,7 @@ class TunedEngines:
         self._steps_waited = 0
         self._ended = threading.Lock()
         self._is_limited = False
-        self._timer: threading.Timer | None = None
+        self._deadline = Deadline()
         self._refused: BaseException | None = None
         self.failure: BaseException | None = None
 
@@ -111,8 +112,8 @@ class TunedEngines:
     # What deepspeed.initialize asks and tells.
 
     def is_tuned(self, client_optimizer: Any, config: Mapping[str, Any]) -> bool:
-        if self._timer is not None and not self._is_limited:
-            self._timer.cancel()  # what DeepSpeed takes to make it, ops included, has the trial's own limits
+        if not self._is_limited:
+            self._deadline.lift()  # what DeepSpeed takes to make it, ops included, has the trial's own limits
         if self._script.engine is not None:
             return self._num_made + 1 == self._script.engine
         section = config.get("optimizer")
@@ -340,12 +341,12 @@ class TunedEngines:
             return "no engine of the script took an optimizer step"
         if self._script.engine is not None and self._num_made:
             return (
-                f"script.engine={self._script.engine}: the script made {self._num_made} engines; type"
+                f"script.engine={self._script.engine}: the script made {_engines(self._num_made)}; type"
                 f" script.engine={self._num_made} or less"
             )
         return (
-            f"the script made {self._num_made} DeepSpeed engines, none of them with an optimizer: there"
-            " is no training to tune"
+            f"the script made {_engines(self._num_made)} of DeepSpeed without an optimizer: there is no training"
+            " to tune"
         )
 
     def early_result(self) -> dict[str, Any]:
@@ -358,20 +359,13 @@ class TunedEngines:
 
     def limit_seconds(self) -> None:
         """No script trains on and on without being looked at: till its first engine, and from there on."""
-        if self._timer is None:
-            self._start_timer(self._never_came)
+        if not self._deadline.is_watched:
+            self._deadline.set(self._script.probe_seconds, self._never_came)
 
     def _limit_seconds(self) -> None:
         if not self._is_limited:
             self._is_limited = True
-            self._start_timer(self._seconds_are_over)
-
-    def _start_timer(self, over: Callable[[], None]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = threading.Timer(self._script.probe_seconds, over)
-        self._timer.daemon = True
-        self._timer.start()
+            self._deadline.set(self._script.probe_seconds, self._seconds_are_over)
 
     def _never_came(self) -> None:
         error = UnsupportedHere(
@@ -455,6 +449,10 @@ def _other_work(steps: ScriptSteps, spec: TrialSpec) -> str:
         f"the script trains {trained:.6g} samples in an optimizer step, not {spec.global_batch_size}: it does "
         "not take its micro-batch size from outside; pass it on with {micro_batch} in script.args"
     )
+
+
+def _engines(number: int) -> str:
+    return f"{number} engine{'' if number == 1 else 's'}"
 
 
 def _whole_size(parameter: Any) -> int:
