@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from sweeper.core.fitting_batch import fitting_batch
 from sweeper.core.resolved_config import KEYS_OF_SETTINGS, Batch, Resolved
 
 Resolve = Callable[[Mapping[str, Any]], Resolved]
@@ -49,6 +50,7 @@ def substituted(
     Optimizer, scheduler and clipping stay the script's; so does every key that no setting names, and those of
     the settings ``left_alone``, at which DeepSpeed does not look. Doing it twice changes nothing.
     """
+    own = without_refused(own, resolve)  # what was typed stands in their place
     config = copy.deepcopy(dict(own))
     before, wanted = resolve(own), resolve(candidate)
     if wanted.batch is not None and before.batch != wanted.batch:
@@ -81,7 +83,7 @@ def with_typed(
     accumulation steps as an argument, so that its configuration's are its own affair.
     """
     config = copy.deepcopy(dict(own))
-    before, wanted = resolve(own), resolve(candidate)
+    before, wanted = resolve(without_refused(own, resolve)), resolve(candidate)
     groups = {name.partition(".")[0] for name in typed}
     batch = _typed_batch(own, before, wanted, typed, ranks)
     if batch is not None and own_accumulation:
@@ -110,6 +112,34 @@ def with_typed(
     return config
 
 
+_READ = ("zero_optimization", "bf16", "bfloat16", "fp16", "torch_autocast", "aio", "data_types")
+_READ_ALONE = ("communication_data_type",)
+
+
+def without_refused(own: Mapping[str, Any], resolve: Resolve) -> dict[str, Any]:
+    """``own`` without the sections, or the keys in them, that DeepSpeed refuses to read."""
+    config = dict(own)
+    if _is_read(config, resolve):
+        return config
+    for name in (*_READ, *_READ_ALONE):
+        if name not in config or _is_read({name: config[name]}, resolve):
+            continue
+        section = config.pop(name)
+        if isinstance(section, Mapping):
+            kept = {n: v for n, v in section.items() if _is_read({name: {n: v}}, resolve)}
+            if _is_read({name: kept}, resolve):
+                config[name] = kept
+    return config
+
+
+def _is_read(config: Mapping[str, Any], resolve: Resolve) -> bool:
+    try:
+        resolve(config)
+    except Exception:
+        return False
+    return True
+
+
 def _typed_batch(
     own: Mapping[str, Any],
     before: Resolved,
@@ -125,19 +155,23 @@ def _typed_batch(
     train, micro = wanted.batch.train, wanted.batch.micro
     if not takes_train:
         own_train = _given_or(before.batch.train if before.batch else None, own, _BATCH[0])
-        if own_train is None:
+        if own_train is None and "auto" in [own.get(name) for name in _BATCH]:
             return None  # a framework's to fill in
+        if own_train is None:
+            steps = own.get(_BATCH[2])
+            own_train = micro * ranks * (steps if isinstance(steps, int) and steps > 0 else 1)
         train = own_train
     if not takes_micro:
         own_micro = _given_or(before.batch.micro if before.batch else None, own, _BATCH[1])
-        if own_micro is not None and train % (own_micro * ranks) == 0:
-            micro = own_micro
+        if own_micro is not None and train % ranks == 0:
+            micro = fitting_batch(train, own_micro, ranks)[1]
     return Batch(train=train, micro=micro, accumulation=max(train // (micro * ranks), 1))
 
 
 def _given_or(inferred: int | None, own: Mapping[str, Any], name: str) -> int | None:
     given = own.get(name)
-    return given if isinstance(given, int) else inferred
+    known = given if isinstance(given, int) and not isinstance(given, bool) else inferred
+    return known if known is not None and known > 0 else None
 
 
 def without_side_effects(config: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -53,6 +53,8 @@ def usage_error(error: Exception, arguments: Sequence[str]) -> SweeperError:
         return UsageError(_wrong_type(cause, text, arguments))
     if match := re.search(r"Could not override '([^']+)'", text):
         return UsageError(_unknown(match.group(1), arguments))
+    if match := re.search(r"Multiple values for ([\w/]+)\.", text):
+        return UsageError(_twice(match.group(1), arguments))
     if text.startswith(_NO_OPTION):
         return UsageError(_no_option(arguments))
     if match := re.search(_NO_SWEEPER, text):
@@ -61,6 +63,14 @@ def usage_error(error: Exception, arguments: Sequence[str]) -> SweeperError:
             "hydra/sweeper=optuna to search it, or -m for a plain grid"
         )
     return UsageError(" ".join(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def _twice(group: str, arguments: Sequence[str]) -> str:
+    typed = [a for a in arguments if a.lstrip("+").partition("=")[0] in (group, "script")]
+    if group == "model" and any("script" in a.partition("=")[0] for a in arguments):
+        return "a script is tuned in the place of a model, and both are typed; leave +model= out, or +script="
+    plus = "+" if group == "model" else ""
+    return f"{' '.join(typed) or group}: {group} is given more than once; type {plus}{group}=<one option>"
 
 
 def _missing(error: MissingConfigException, text: str) -> str:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sweeper.core.ds_config_mistakes import broken_sections
 from sweeper.core.files import read_object, write_json
 from sweeper.core.folder import StudyFolder
+from sweeper.core.one_line import one_line
 from sweeper.core.outcome import (
     Crashed,
     Measured,
@@ -62,6 +64,7 @@ _TAKEN_AS_TYPED = (
     "checkpointing",
     "ds",
 )
+_SECONDS_TO_END = 60.0
 _CONSEQUENCE = {
     True: " ranked by speed alone: a winner of another size may train differently",
     False: " compared all the same: one that trains differently cannot win",
@@ -119,6 +122,13 @@ def _check(settings: Settings, typed: Typed) -> None:
         if given is not None and not place.is_file():
             why = "is a folder" if place.is_dir() else "there is no such file"
             raise UsageError(f"script.{what}={given}: {why}; type script.{what}=<an existing file>")
+    offload, path = settings.offload, settings.offload.nvme_path
+    if "nvme" in (offload.optimizer, offload.params) and path and not Path(path).is_dir():
+        raise UsageError(
+            f"offload.nvme_path={path}: there is no such folder; type offload.nvme_path=<an existing one>"
+        )
+    for mistake in broken_sections(settings.ds):
+        raise UsageError(f"ds.{mistake}")
     for override in typed.fixed:
         group = override.lstrip("+").partition("=")[0].partition(".")[0]
         if group in ("parallel", "compile", "optimizer"):
@@ -215,9 +225,10 @@ class _Probes:
         if isinstance(probed.outcome, Unsupported):
             raise UsageError(f"+script={self._name}: {probed.outcome.reason}")
         if isinstance(probed.outcome, TimedOut):
+            limit = "hang" if "launch.hang_seconds" in probed.outcome.reason else "timeout"
             raise NothingMeasured(
                 f"{self._name} did not come to the end of some optimizer steps of a DeepSpeed engine:"
-                f" {probed.outcome.reason}; type launch.timeout_seconds=<more> where it takes that long;"
+                f" {probed.outcome.reason}; type launch.{limit}_seconds=<more> where it takes that long;"
                 f" its log is {log}"
             )
         if reason_of(probed.outcome).endswith(_RELATIVE) and spec.script and not spec.script.module:
@@ -339,7 +350,17 @@ class _Probes:
             for override in self._typed.fixed
             if (name := override.lstrip("+").partition("=")[0]).startswith(_TAKEN_AS_TYPED)
         )
-        return replace(spec, script=replace(spec.script, as_it_is=True, typed=typed, samples=None))
+        script = replace(spec.script, as_it_is=True, typed=typed, samples=None)
+        if self._settings.script.probe_seconds is None:
+            return replace(spec, script=script)
+        # What is typed for a look is the limit that acts on it.
+        least = 2 * script.probe_seconds + _SECONDS_TO_END
+        return replace(
+            spec,
+            script=script,
+            hang_seconds=max(spec.hang_seconds, least),
+            timeout_seconds=max(spec.timeout_seconds, least),
+        )
 
 
 def _last_words(outcome: Outcome, log: Path) -> str:
@@ -347,4 +368,4 @@ def _last_words(outcome: Outcome, log: Path) -> str:
     if not (isinstance(outcome, Crashed) and "ended itself" in outcome.reason):
         return ""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return f" ({lines[-1]})" if lines else ""
+    return f" ({one_line(lines[-1])})" if lines else ""

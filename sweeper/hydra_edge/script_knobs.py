@@ -50,8 +50,8 @@ def baseline_overrides(
     if facts["data_parallel"] != ranks:
         raise UsageError(
             f"+script={name}: spreads its model over the ranks itself ({facts['data_parallel']} of "
-            f"{ranks} are data-parallel), which is not tuned; type hydra/sweeper=optuna for a script "
-            "whose ranks are all data-parallel"
+            f"{ranks} are data-parallel), which is not tuned: only scripts are whose ranks are all "
+            "data-parallel; take its parallel degrees out of its configuration, or type hardware.ranks=1"
         )
     if resolved.precision is None:
         raise UsageError(

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from sweeper.core.measurement import Measurement
+from sweeper.core.one_line import one_line
 from sweeper.core.outcome import (
     Crashed,
     Diverged,
@@ -171,7 +172,7 @@ def _crashed(report: RanksReport, silent: Sequence[int]) -> Crashed:
     else:
         reason = f"the launcher ended before any rank started ({_in_words(code)})"
     last_line = report.log_tail.strip().splitlines()[-1:]
-    told = [_with(report, reason), *(f"the log ends: {line.strip()}" for line in last_line)]
+    told = [_with(report, reason), *(f"the log ends: {one_line(line)}" for line in last_line)]
     return Crashed(reason="; ".join(told), evidence=report.log_tail, exit_code=code)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from sweeper.core.files import read_json
 from sweeper.core.folder import TrialFolder
 from sweeper.core.spec import TrialSpec
-from sweeper.worker.ending import end_when_told, end_with_the_study
+from sweeper.worker.ending import end_children, end_when_told, end_with_the_study, flush
 from sweeper.worker.failures import failure
 from sweeper.worker.limits import lift_memory_limit
 from sweeper.worker.progress import Progress
@@ -42,8 +42,8 @@ def main(spec_path: Path) -> int:
 
 if __name__ == "__main__":
     code = main(Path(sys.argv[1]))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
+    end_children()
     # Everything is written. Skipping the interpreter's tear-down keeps a library that hangs or
     # aborts there from spoiling a finished trial.
     os._exit(code)

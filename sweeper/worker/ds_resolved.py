@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from numbers import Real
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,13 +61,13 @@ def data_parallel_ranks(config: Mapping[str, Any]) -> int:
 
 def batch_of(config: Mapping[str, Any]) -> Batch | None:
     """The batch with what is left out inferred as DeepSpeed does; None where that is not to be had."""
-    given = {name: config.get(name) for name in _BATCH}
+    given = {name: _whole(config.get(name)) for name in _BATCH}
     if not all(value is None or isinstance(value, int) for value in given.values()):
         return None
     triple = SimpleNamespace(**given, world_size=data_parallel_ranks(config))
     try:
         ds.DeepSpeedConfig._set_batch_related_parameters(triple)
-    except AssertionError:
+    except (AssertionError, ZeroDivisionError):
         return None
     return Batch(
         train=triple.train_batch_size,
@@ -75,11 +76,19 @@ def batch_of(config: Mapping[str, Any]) -> Batch | None:
     )
 
 
+def _whole(value: Any) -> Any:
+    """4 of 4.0, as of a script that divides, and of NumPy's 4."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return int(value) if is_number and value == value // 1 else value
+
+
 def _precision(config: dict[str, Any], bf16: bool, fp16: bool) -> str | None:
     """The mode as the settings name it; DeepSpeed takes any text in ``torch_autocast.enabled`` for yes."""
     for name in ("bf16", "bfloat16", "fp16", "torch_autocast"):
         if _known_section(config, name).get("enabled") == "auto":
             return None
+    if bf16 and fp16:
+        return None  # DeepSpeed takes one
     if bf16 or fp16:
         return "bf16" if bf16 else "fp16"
     if ds.get_torch_autocast_enabled(config):

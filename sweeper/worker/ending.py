@@ -6,10 +6,13 @@ import contextlib
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from os import _exit  # a script's own is another, which takes it for the script's end
 from pathlib import Path
+
+import psutil
 
 LOOK_EVERY_SECONDS = 1.0
 EXIT_ENDED = 143
@@ -39,6 +42,24 @@ def end_when_told(result: Path, rank: int) -> None:
     threading.Thread(target=_end, args=(reader, result, rank), daemon=True).start()
 
 
+def end_children() -> None:
+    """What this rank has started and still runs: once the rank is gone, nobody finds what hides its environment."""
+    with contextlib.suppress(ValueError):  # of a thread that is not the main one
+        # A data loader's workers are told of as failures of the training when they end.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+
+
+def flush() -> None:
+    """A script may have closed what it wrote to, or taken it away."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
 def _as_by_default() -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -62,6 +83,7 @@ def _watch(pid: int) -> None:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
+            end_children()  # a compiler of an op does not look who started it
             _exit(EXIT_ENDED)
         except PermissionError:
             return  # the number belongs to somebody else now: nothing to go by

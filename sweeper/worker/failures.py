@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 from sweeper.core.memory_errors import memory_reason, memory_that_ran_out
+from sweeper.core.one_line import one_line
+
+# Of DeepSpeed's classes, where their names are not the sections'.
+_SECTIONS = {"Zero": "zero_optimization", "FP16": "fp16", "BF16": "bf16"}
+_OF_A_LOADER = "Original Traceback (most recent call last)"
 
 
 class UnsupportedHere(Exception):
@@ -14,9 +20,7 @@ class UnsupportedHere(Exception):
 
 def failure(error: BaseException, *, phase: str, limited: bool) -> dict[str, Any]:
     """The result of a rank that ended with ``error``; ``limited``: under a limit on its memory."""
-    first_line = (
-        _refused_keys(error) or (str(error).strip() or type(error).__name__).splitlines()[0]
-    )
+    first_line = one_line(refused_keys(error) or _said(error)) or type(error).__name__
     if isinstance(error, UnsupportedHere):
         return {"kind": "unsupported", "phase": phase, "reason": first_line}
     memory = ran_out_of_memory(error, limited=limited)
@@ -31,11 +35,47 @@ def failure(error: BaseException, *, phase: str, limited: bool) -> dict[str, Any
         "kind": "error",
         "phase": phase,
         "reason": f"{type(error).__name__}: {first_line}",
-        "evidence": "".join(traceback.format_exception(error))[-8000:],
+        "evidence": _evidence(error)[-8000:],
     }
 
 
-def _refused_keys(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """An exception's own words, where it has any: they are the script's code."""
+    try:
+        return str(error)
+    except BaseException as other:
+        return f"its text cannot be had ({type(other).__name__})"
+
+
+def _said(error: BaseException) -> str:
+    """What a process of a data loader raised comes with all of its traceback."""
+    text = text_of(error)
+    if _OF_A_LOADER not in text:
+        return text
+    return f"{text.strip().splitlines()[-1]} (in a process of its data loader)"
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what it was raised from or while."""
+    seen: list[BaseException] = []
+    while error is not None and not any(e is error for e in seen):
+        seen.append(error)
+        yield error
+        try:
+            error = error.__cause__ or error.__context__
+        except BaseException:
+            return
+
+
+def _evidence(error: BaseException) -> str:
+    try:
+        told = "".join(traceback.format_exception(error))
+    except BaseException:
+        told = "".join(traceback.format_tb(error.__traceback__))
+    return told.encode(errors="backslashreplace").decode()
+
+
+def refused_keys(error: BaseException) -> str:
     """What DeepSpeed's configuration classes refuse, all of it: "" of another error."""
     if type(error).__name__ != "ValidationError" or not hasattr(error, "errors"):
         return ""
@@ -46,7 +86,8 @@ def _refused_keys(error: BaseException) -> str:
     by_reason: dict[str, list[str]] = {}
     for key, reason in found:
         by_reason.setdefault(reason, []).append(key)
-    section = str(getattr(error, "title", "")).removeprefix("DeepSpeed").removesuffix("Config")
+    title = str(getattr(error, "title", "")).removeprefix("DeepSpeed").removesuffix("Config")
+    section = _SECTIONS.get(title, title)
     told = "; ".join(f"{', '.join(keys)}: {reason}" for reason, keys in by_reason.items())
     return f"its section {section} is refused by DeepSpeed: {told}"
 
@@ -54,13 +95,11 @@ def _refused_keys(error: BaseException) -> str:
 def ran_out_of_memory(error: BaseException, *, limited: bool) -> str | None:
     """``"device"``, ``"host"``, or None where it is another error."""
     # DeepSpeed and torch wrap: an allocation that failed may stand further down the chain.
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in chain(error):
         if isinstance(seen, MemoryError):
             return "host"
-        if (memory := memory_that_ran_out(str(seen), limited=limited)) is not None:
+        if (memory := memory_that_ran_out(text_of(seen), limited=limited)) is not None:
             return memory
         if type(seen).__name__ == "OutOfMemoryError":
             return "device"
-        seen = seen.__cause__ or seen.__context__
     return None

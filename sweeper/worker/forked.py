@@ -16,6 +16,7 @@ from typing import Any
 
 from sweeper.core.files import write_json
 from sweeper.core.folder import TrialFolder
+from sweeper.worker.ending import flush
 from sweeper.worker.keeper import as_before, keep
 
 
@@ -59,9 +60,7 @@ def _fork(parameters: Mapping[str, Any], line: Connection) -> int:
     except BaseException:
         traceback.print_exc()
     finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
+        flush()
         os._exit(code or 0)
 
 

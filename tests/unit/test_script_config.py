@@ -252,12 +252,23 @@ def test_what_acts_beside_the_training_is_off_and_told():
             (16, 2, 4),
         ),
         (
+            {"train_micro_batch_size_per_gpu": 4, "gradient_accumulation_steps": 1},
+            {"workload.global_batch_size": 18},
+            (18, 3, 3),
+        ),
+        (
             {"train_micro_batch_size_per_gpu": 4},
             {"workload.global_batch_size": 64, "batch.micro_size": 16},
             (64, 16, 2),
         ),
     ],
-    ids=["the micro-batch", "the global batch", "the micro-batch of an implied batch", "both"],
+    ids=[
+        "the micro-batch",
+        "the global batch",
+        "the micro-batch of an implied batch",
+        "the global batch, which its micro-batch does not divide",
+        "both",
+    ],
 )
 def test_a_batch_that_is_typed_keeps_what_is_not(monkeypatch, own, changes, triple):
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -281,6 +292,42 @@ def test_what_is_typed_is_all_that_changes():
     assert {"stage": 2} == config["zero_optimization"]
 
 
+BROKEN = {
+    "zero.stage": ({"zero_optimization": 3}, {"stage": 1}),
+    "zero": ({"zero_optimization": {"stage": 7, "reduce_bucket_size": 10}}, None),
+    "offload.optimizer": ({"zero_optimization": {"stage": 1, "offload_optimizer": "cpu"}}, None),
+    "precision.mode": ({"bf16": True, "fp16": []}, None),
+    "precision": ({"bf16": {"enabled": True}, "fp16": {"enabled": True}}, None),
+}
+
+
+@pytest.mark.parametrize("typed", BROKEN)
+def test_what_is_typed_stands_in_the_place_of_what_deepspeed_refuses(typed):
+    own = {**OWN, "zero_optimization": {"stage": 1}, **BROKEN[typed][0]}
+    wanted = plain(**{"zero.stage": 1, "precision.mode": "bf16"})
+    as_it_is = with_typed(own, wanted, resolve, [typed], ranks=1)
+    trial = substituted(own, wanted, resolve)
+    for config in (as_it_is, trial):
+        found = resolve(config)
+        assert (1, "bf16", "none") == (found.stage, found.precision, found.offload_optimizer)
+    if typed == "zero":
+        assert 10 == as_it_is["zero_optimization"]["reduce_bucket_size"]
+
+
+def test_what_is_not_typed_stays_refused():
+    own = {**OWN, "bf16": True}
+    assert with_typed(own, plain(), resolve, ["zero"], ranks=1)["bf16"] is True
+
+
+@pytest.mark.parametrize("micro", ["4", 0, 2.5, None])
+def test_a_micro_batch_that_is_typed_stands_in_the_place_of_one_that_is_none(micro):
+    own = {"train_micro_batch_size_per_gpu": micro, "gradient_accumulation_steps": 4}
+    config = with_typed(
+        own, plain(**{"batch.micro_size": 2}), resolve, ["batch.micro_size"], ranks=1
+    )
+    assert (2, 8) == (config["train_micro_batch_size_per_gpu"], config["train_batch_size"])
+
+
 @pytest.mark.parametrize(
     ("config", "precision"),
     [
@@ -292,6 +339,7 @@ def test_what_is_typed_is_all_that_changes():
         ({"torch_autocast": {"enabled": True, "dtype": "bfloat16"}}, "autocast_bf16"),
         ({"torch_autocast": {"enabled": True, "dtype": "float16"}}, None),
         ({"bf16": {"enabled": "auto"}}, None),
+        ({"bf16": {"enabled": True}, "fp16": {"enabled": True}}, None),
     ],
 )
 def test_the_precision_of_a_configuration(config, precision):

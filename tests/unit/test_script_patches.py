@@ -55,7 +55,7 @@ class FirstEngine:
     def made(self, engine, own, client_optimizer):
         self.configs.append(own)
 
-    def failed(self, error):
+    def failed(self, error, refused):
         raise AssertionError(error)
 
 

@@ -6,25 +6,35 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from deepspeed.accelerator import get_accelerator
 
+from sweeper.core.ds_config_mistakes import OBJECTS, mistakes_before_all
 from sweeper.core.engine_check import contradictions, expected_of, optimizer_family
 from sweeper.core.exported import layout_of_spec
 from sweeper.core.files import write_json
+from sweeper.core.fitting_batch import fitting_batch
 from sweeper.core.folder import TrialFolder
+from sweeper.core.resolved_config import Batch
 from sweeper.core.script_config import without_side_effects
 from sweeper.core.script_work import amount, is_same_amount, settled
 from sweeper.core.spec import TrialSpec
 from sweeper.worker.building import recompute
 from sweeper.worker.ds_resolved import data_parallel_ranks, resolve
 from sweeper.worker.engine_facts import Recomputation, facts_of_engine, refuse
-from sweeper.worker.failures import UnsupportedHere, failure, ran_out_of_memory
+from sweeper.worker.failures import (
+    UnsupportedHere,
+    chain,
+    failure,
+    ran_out_of_memory,
+    text_of,
+)
 from sweeper.worker.ledger import Ledger
 from sweeper.worker.limits import count_file_pages_from_here, lift_memory_limit
 from sweeper.worker.progress import Progress
+from sweeper.worker.script.deadline import Deadline
 from sweeper.worker.script.facts import (
     can_switch_recomputation,
     has_batch_statistics,
@@ -38,6 +48,8 @@ from sweeper.worker.share import limit_memory
 
 # A larger engine may step more seldom than one that has been seen enough of: a critic, a discriminator.
 PATIENCE_STEPS = 64
+# What DeepSpeed says of an engine that has none.
+_NO_OPTIMIZER = "must provide optimizer during init"
 
 
 @dataclass
@@ -81,6 +93,9 @@ class TunedEngines:
         self._next: dict[str, Any] | None = None
         self._num_made = self._steps_waited = 0
         self._ended = threading.Lock()
+        self._is_limited = False
+        self._deadline = Deadline()
+        self._refused: BaseException | None = None
         self.failure: BaseException | None = None
 
     def watch(self) -> None:
@@ -96,10 +111,13 @@ class TunedEngines:
     # What deepspeed.initialize asks and tells.
 
     def is_tuned(self, client_optimizer: Any, config: Mapping[str, Any]) -> bool:
+        if not self._is_limited:
+            self._deadline.lift()  # what DeepSpeed takes to make it, ops included, has the trial's own limits
         if self._script.engine is not None:
             return self._num_made + 1 == self._script.engine
         section = config.get("optimizer")
-        could_train = client_optimizer is not None or (isinstance(section, Mapping) and section)
+        names_one = isinstance(section, Mapping) and section.get("type")
+        could_train = client_optimizer is not None or names_one
         return bool(could_train) and (self._script.as_it_is or not self._watched)
 
     def before(self, model: Any, config: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +144,9 @@ class TunedEngines:
 
     def made(self, engine: Any, own: Mapping[str, Any], client_optimizer: Any) -> None:
         self._num_made += 1
+        self.failure = None  # of a try before this one
+        if self._script.as_it_is:
+            self._limit_seconds()
         model_facts, self._next = self._next, None
         if model_facts is None:
             return
@@ -164,13 +185,27 @@ class TunedEngines:
             failed=lambda error: self._part_failed(watched, error),
             goes_on=self._wait_a_step,
         )
-        if self._script.as_it_is and len(self._watched) == 1:
-            self._limit_seconds()
 
-    def failed(self, error: BaseException) -> None:
+    def failed(self, error: BaseException, refused: str) -> None:
         self._next = None
         self.failure = error
+        if refused:
+            self._refused, self.failure = error, UnsupportedHere(refused)
         self._end_out_of_memory(error)
+        if self._script.as_it_is:
+            self._limit_seconds()
+
+    def why(self, error: BaseException) -> BaseException:
+        """Of what ended the script: where that is a configuration that DeepSpeed refuses, what is wrong with it."""
+        refused = self._refused is not None and any(e is self._refused for e in chain(error))
+        if refused and self.failure is not None:
+            return self.failure
+        if not self._watched and self._num_without_optimizer and _NO_OPTIMIZER in text_of(error):
+            return UnsupportedHere(
+                "deepspeed.initialize is given no optimizer, and its configuration names none; write for example"
+                f' "optimizer": {OBJECTS["optimizer"]} there'
+            )
+        return error
 
     # What is refused.
 
@@ -179,26 +214,17 @@ class TunedEngines:
 
     def _check(self, config: Mapping[str, Any]) -> None:
         """What of a configuration cannot be run here, in words that say what to type."""
+        found = mistakes_before_all(config)
+        if found:
+            raise UnsupportedHere(f"its configuration: {'; '.join(found)}")
         ranks = data_parallel_ranks(config)
-        resolved = resolve(config)
+        try:
+            resolved = resolve(config)
+        except Exception:
+            return  # DeepSpeed refuses it, and says why
         batch = resolved.batch
         if batch is not None and batch.train != batch.micro * batch.accumulation * ranks:
-            fits, rest = divmod(batch.train, batch.micro * batch.accumulation)
-            made_for = "" if rest else f": it is made for {fits} ranks, and here are {ranks}"
-            there = "" if rest else f"hardware.ranks={fits}, or "
-            raise UnsupportedHere(
-                f"its configuration says train_batch_size {batch.train} ="
-                f" train_micro_batch_size_per_gpu {batch.micro} x gradient_accumulation_steps"
-                f" {batch.accumulation} x ranks{made_for}; type {there}"
-                f"workload.global_batch_size={batch.train} batch.micro_size={batch.micro} to keep"
-                " its batch on the ranks there are"
-            )
-        if batch is not None and min(batch.train, batch.micro, batch.accumulation) < 1:
-            raise UnsupportedHere(
-                f"its configuration's batch of {batch.train} leaves a micro-batch of {batch.micro} and"
-                f" {batch.accumulation} accumulation steps for {ranks} ranks; type"
-                f" workload.global_batch_size={ranks} or more"
-            )
+            self._refuse_the_batch(batch, ranks)
         name = self._accelerator.device_name()
         lacks_fp16 = resolved.precision == "fp16" and not self._accelerator.is_fp16_supported()
         lacks_bf16 = resolved.precision in (
@@ -211,6 +237,28 @@ class TunedEngines:
                 f"its configuration trains in {resolved.precision}, which is not supported on this"
                 f" {name}; type precision={other}"
             )
+
+    def _refuse_the_batch(self, batch: Batch, ranks: int) -> NoReturn:
+        train, micro = fitting_batch(batch.train, batch.micro or batch.train, ranks)
+        to_type = f"workload.global_batch_size={train} batch.micro_size={micro}"
+        kept = "its batch" if train == batch.train else "nearly its batch"
+        if self._substitution.takes("batch") or self._substitution.takes("workload"):
+            raise UnsupportedHere(
+                f"a batch of {batch.train} in micro-batches of {batch.micro} does not divide over {ranks}"
+                f" rank{'s' if ranks > 1 else ''}; type {to_type}"
+            )
+        fits, rest = divmod(batch.train, max(batch.micro * batch.accumulation, 1))
+        is_made_for_others = not rest and fits != ranks and batch.accumulation > 0
+        made_for = (
+            f": it is made for {fits} ranks, and here are {ranks}" if is_made_for_others else ""
+        )
+        there = f"hardware.ranks={fits}, or " if is_made_for_others else ""
+        raise UnsupportedHere(
+            f"its configuration says train_batch_size {batch.train} ="
+            f" train_micro_batch_size_per_gpu {batch.micro} x gradient_accumulation_steps"
+            f" {batch.accumulation} x {ranks} rank{'s' if ranks > 1 else ''}, which it is not{made_for}; type {there}{to_type} to keep"
+            f" {kept} on the ranks there are"
+        )
 
     def _recompute(self, model: Any) -> None:
         on = recomputes(model)
@@ -290,12 +338,12 @@ class TunedEngines:
             return "no engine of the script took an optimizer step"
         if self._script.engine is not None and self._num_made:
             return (
-                f"script.engine={self._script.engine}: the script made {self._num_made} engines; type"
+                f"script.engine={self._script.engine}: the script made {_engines(self._num_made)}; type"
                 f" script.engine={self._num_made} or less"
             )
         return (
-            f"the script made {self._num_made} DeepSpeed engines, none of them with an optimizer: there"
-            " is no training to tune"
+            f"the script made {_engines(self._num_made)} of DeepSpeed without an optimizer: there is no training"
+            " to tune"
         )
 
     def early_result(self) -> dict[str, Any]:
@@ -306,12 +354,22 @@ class TunedEngines:
             watched.result = watched.steps.early_result()
         return self._complete(watched)
 
+    def limit_seconds(self) -> None:
+        """No script trains on and on without being looked at: till its first engine, and from there on."""
+        if not self._deadline.is_watched:
+            self._deadline.set(self._script.probe_seconds, self._never_came)
+
     def _limit_seconds(self) -> None:
-        """No script trains on and on without being looked at."""
-        seconds = self._script.probe_seconds
-        timer = threading.Timer(seconds, self._seconds_are_over)
-        timer.daemon = True
-        timer.start()
+        if not self._is_limited:
+            self._is_limited = True
+            self._deadline.set(self._script.probe_seconds, self._seconds_are_over)
+
+    def _never_came(self) -> None:
+        error = UnsupportedHere(
+            f"the script did not call deepspeed.initialize in {self._script.probe_seconds:g} s: only what trains"
+            " with DeepSpeed can be tuned; type script.probe_seconds=<more> where it takes that long to get there"
+        )
+        self._finish(failure(error, phase=self._progress.phase, limited=False))
 
     def _seconds_are_over(self) -> None:
         taken = max((len(w.steps.steps) for w in self._watched if w.steps), default=0)
@@ -323,6 +381,11 @@ class TunedEngines:
                 " deepspeed.initialize, and more are needed to look at it; type script.probe_seconds=<more>"
                 " where that is how long it takes"
             )
+            told: BaseException = self.failure or error
+            if self.failure is None and self._num_made and not self._watched:
+                told = UnsupportedHere(self._why_none())
+            result = failure(told, phase=self._progress.phase, limited=False)
+        except Exception as error:  # nobody else ends the script
             result = failure(error, phase=self._progress.phase, limited=False)
         self._finish(result)
 
@@ -383,6 +446,10 @@ def _other_work(steps: ScriptSteps, spec: TrialSpec) -> str:
         f"the script trains {trained:.6g} samples in an optimizer step, not {spec.global_batch_size}: it does "
         "not take its micro-batch size from outside; pass it on with {micro_batch} in script.args"
     )
+
+
+def _engines(number: int) -> str:
+    return f"{number} engine{'' if number == 1 else 's'}"
 
 
 def _whole_size(parameter: Any) -> int:

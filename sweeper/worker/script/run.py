@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import random
 import runpy
-import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy
-import psutil
 import torch
 from deepspeed.accelerator import get_accelerator
 from deepspeed.runtime.tensor_parallel.init_utils import load_ds_config
 
+from sweeper.core.ds_config_mistakes import mistakes
 from sweeper.core.files import write_json
 from sweeper.core.folder import TrialFolder
+from sweeper.core.one_line import one_line
 from sweeper.core.script import called, placeholders, words
 from sweeper.core.spec import TrialSpec
-from sweeper.worker.failures import UnsupportedHere, failure
+from sweeper.worker.ending import end_children, flush
+from sweeper.worker.failures import UnsupportedHere, failure, text_of
 from sweeper.worker.limits import lift_memory_limit
 from sweeper.worker.ops import adopt_built_ops
 from sweeper.worker.progress import Progress
@@ -37,6 +38,7 @@ from sweeper.worker.script.imports import import_from
 from sweeper.worker.script.lightning import patch_lightning
 from sweeper.worker.script.local_rank import LocalRank
 from sweeper.worker.script.meeting import meet_where_told
+from sweeper.worker.script.refusals import unreadable
 from sweeper.worker.script.substitution import Substitution
 from sweeper.worker.script.transformers import patch_transformers
 from sweeper.worker.share import bind_cores, check_support, limit_memory
@@ -82,6 +84,8 @@ class _Run:
             limit_memory(self._spec, self._accelerator)
         self._take_its_place()
         self._progress.enter("script")
+        if self._script.as_it_is:
+            self._engines.limit_seconds()
         try:
             with heard(self._leaving):
                 if self._script.module:
@@ -91,6 +95,11 @@ class _Run:
         except SystemExit as ended:
             if ended.code not in (None, 0):
                 return self._left(ended.code)
+        except BaseException as error:
+            why = self._engines.why(error)
+            if why is error:
+                raise
+            raise why from error
         return self._ended()
 
     def _take_its_place(self) -> None:
@@ -102,6 +111,7 @@ class _Run:
         import_from(script.folder if script.module else str(Path(script.path).resolve().parent))
         sys.argv = [script.path, *words(script.arguments, self._values())]
         patch_hydra(self._folder.script_output)
+        self._hear_threads()
         meet_where_told(name, self._refuse)
         watch_children(self._folder, self._rank, name=name, path=script.path)
         # A forked rank has its forkserver's way to start children; a script expects the usual one.
@@ -111,6 +121,17 @@ class _Run:
         numpy.random.seed(self._spec.seed)
         torch.manual_seed(self._spec.seed)
 
+    def _hear_threads(self) -> None:
+        """A script that trains in one goes on, or ends, as if nothing had been."""
+        told = threading.excepthook
+
+        def hear(raised: threading.ExceptHookArgs) -> None:
+            if raised.exc_value is not None and self._engines.failure is None:
+                self._engines.failure = self._engines.why(raised.exc_value)
+            told(raised)
+
+        threading.excepthook = hear
+
     def _refuse(self, reason: str) -> NoReturn:
         phase = self._progress.phase
         self._end(failure(UnsupportedHere(reason), phase=phase, limited=lift_memory_limit()))
@@ -118,7 +139,7 @@ class _Run:
     def _values(self) -> dict[str, object]:
         if "ds_config" in placeholders(self._script.arguments):
             file = self._script.ds_config
-            own = self._spec.ds_config if file is None else load_ds_config(file)
+            own = self._spec.ds_config if file is None else _read(file)
             write_json(self._folder.script_ds_config, self._substitution(own))
         return {
             "micro_batch": self._spec.micro_size,
@@ -148,7 +169,8 @@ class _Run:
         phase = self._progress.phase
         if swallowed is not None:
             return failure(swallowed, phase=phase, limited=lift_memory_limit())
-        reason = f"the script ended itself with exit code {code}"
+        said = one_line(text_of(SystemExit(code))) or type(code).__name__
+        reason = f"the script ended itself with exit code {said}"
         return {"kind": "error", "phase": phase, "reason": reason, "evidence": ""}
 
     def _leaving(self, code: int) -> int:
@@ -167,13 +189,17 @@ class _Run:
     def _last_act(self, result: dict[str, Any]) -> int:
         """Returns the exit code."""
         code = write_result(self._folder, self._rank, result)
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        with contextlib.suppress(ValueError):  # of a thread that is not the main one
-            # A data loader's workers are told of as failures of the training when they end.
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for child in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                child.kill()
+        flush()
+        end_children()
         return code
+
+
+def _read(file: str) -> dict[str, Any]:
+    """What ``{ds_config}`` starts from."""
+    try:
+        read = load_ds_config(file)
+    except Exception as error:
+        raise UnsupportedHere(f"script.ds_config={file}: {unreadable(file, error)}") from error
+    if not isinstance(read, dict):
+        raise UnsupportedHere(f"script.ds_config={file}: {mistakes(read)[0]}")
+    return read

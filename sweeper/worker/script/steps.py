@@ -109,10 +109,11 @@ class ScriptSteps:
         seconds = [*self._warmup, *self._timed]
         timed = min(MIN_MEASURED_STEPS, spec.max_steps)
         if len(seconds) < spec.min_warmup_steps + timed:
+            quick = ", or type measure=quick" if spec.min_warmup_steps > 1 else ""
             raise UnsupportedHere(
                 f"the script ended after {len(seconds)} optimizer steps; at least "
                 f"{spec.min_warmup_steps} to warm up and {timed} to time are needed: let it take more "
-                "(script.args), or type measure=quick"
+                f"(script.args){quick}"
             )
         warmup = min(len(self._warmup), len(seconds) - timed)
         self._warmup, self._timed = seconds[:warmup], seconds[warmup:]
@@ -144,7 +145,8 @@ class ScriptSteps:
         def watched_backward(loss: Tensor, *positional: Any, **named: Any) -> Any:
             if self.is_over:
                 return backward(loss, *positional, **named)
-            self._micro_losses.append(loss.detach())
+            if isinstance(loss, Tensor):  # DeepSpeed says what else is wrong
+                self._micro_losses.append(loss.detach())
             self._loss_is_scaled = named.get("scale_wrt_gas") is False
             self._work.backward()
             with self._part("backward"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from deepspeed.ops.adam import DeepSpeedCPUAdam
 from deepspeed.ops.lion import DeepSpeedCPULion
 from deepspeed.runtime.zero.utils import ZERO_SUPPORTED_OPTIMIZERS
 
+from sweeper.core.one_line import one_line
 from sweeper.core.script import placeholders
-from sweeper.core.script_config import substituted, with_typed
+from sweeper.core.script_config import substituted, with_typed, without_refused
 from sweeper.core.spec import TrialSpec
 from sweeper.worker.ds_resolved import batch_of, data_parallel_ranks, resolve
 from sweeper.worker.script.shown import Shown
@@ -75,7 +77,11 @@ def _let_through(config: dict[str, Any], own: Mapping[str, Any], client: Any) ->
     section = config.get("optimizer")
     if client is None and not (isinstance(section, Mapping) and section.get("type")):
         return config
-    before, now = resolve(own), resolve(config)
+    try:
+        now = resolve(config)
+    except Exception:
+        return config  # DeepSpeed refuses it, and says why
+    before = resolve(without_refused(own, resolve))
     is_made_later = client is not None and not isinstance(client, torch.optim.Optimizer)
     trains_untested = is_made_later and before.stage > 0
     if now.stage > 0 and not _is_supported(section, client) and not trains_untested:
@@ -95,9 +101,26 @@ def _is_supported(section: Any, client: Any) -> bool:
 
 
 def finite(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy without infinity, which JSON does not have: Accelerate prints every so many steps."""
+    """A copy without infinity, which JSON does not have: Accelerate prints every so many steps.
+
+    Numbers of NumPy, paths and dtypes that a script has in its dictionary are as a file has them.
+    """
     return {
-        name: copy.deepcopy(value)
+        str(name): _as_json(value)
         for name, value in config.items()
         if not (isinstance(value, float) and not math.isfinite(value))
     }
+
+
+def _as_json(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _as_json(inside) for name, inside in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_as_json(inside) for inside in value]
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    return one_line(str(value))
