@@ -252,9 +252,9 @@ def test_what_acts_beside_the_training_is_off_and_told():
             (16, 2, 4),
         ),
         (
-            {"train_micro_batch_size_per_gpu": 4, "gradient_accumulation_steps": 1},
-            {"workload.global_batch_size": 18},
-            (18, 3, 3),
+            {"train_micro_batch_size_per_gpu": 6, "gradient_accumulation_steps": 1},
+            {"workload.global_batch_size": 20},
+            (20, 5, 2),
         ),
         (
             {"train_micro_batch_size_per_gpu": 4},
