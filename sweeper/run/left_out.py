@@ -14,6 +14,7 @@ from sweeper.run.study_record import seen_study, study_document, was_a_study
 
 # Of one kind so many are told one by one.
 _MOST = 5
+_STANDS_FOR_IT = "what its finals or its settings give takes its place; type python -m sweeper verify before you rely on it"
 
 
 def left_out(folder: StudyFolder, winner: Trial | None = None) -> list[str]:
@@ -114,9 +115,11 @@ def _of_what_is_beside(folder: StudyFolder) -> Iterator[str]:
 
 def _of_the_winner(folder: StudyFolder, winner: Trial) -> Iterator[str]:
     own: TrialFolder = folder.trial(winner.number)
+    if not own.ds_config.exists() and not own.ds_config.is_symlink():
+        yield f"{own.ds_config} is missing: {_STANDS_FOR_IT}"
     for path in (own.spec, own.ds_config):
         if (found := _damage(path)) is not None:
-            yield f"{found}: what the trial's settings stand for takes its place"
+            yield f"{found}: {_STANDS_FOR_IT}"
 
 
 def _damage(path: Path) -> Damaged | None:
