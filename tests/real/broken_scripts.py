@@ -872,7 +872,11 @@ TYPED = {
     "another placeholder": Broken(code=2, says="there is no {batch}", arguments="--batch {batch}"),
     "no such script": Broken(code=2, says="script.path=nope.py", more=("script.path=nope.py",)),
     "offload=nvme": typed(
-        2, "there is no such folder", "zero=stage3", "offload=nvme", "offload.nvme_path=/dev/null/nvme"
+        2,
+        "there is no such folder",
+        "zero=stage3",
+        "offload=nvme",
+        "offload.nvme_path=/dev/null/nvme",
     ),
     "a memory limit that is too small": typed(3, "", "hardware.memory_limit=1MiB"),
     "a seed that is none": typed(
