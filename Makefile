@@ -45,8 +45,8 @@ test-fast: $(READY)  ## the tests of the core alone, in seconds
 test-faults: $(READY)  ## every injected fault under every runner
 	$(BIN)/python -m pytest tests/faults
 
-test-damage: $(READY)  ## recorded studies, damaged in 320 drawn ways; results/published has what was drawn
-	DAMAGED_STUDIES=320 DAMAGED_STUDIES_COUNTS=results/published/damaged_studies.json $(BIN)/python -m pytest tests/damage
+test-damage: $(READY)  ## recorded studies, damaged in 305 drawn ways; results/published has what was drawn
+	DAMAGED_STUDIES=305 DAMAGED_STUDIES_COUNTS=results/published/damaged_studies.json $(BIN)/python -m pytest tests/damage
 
 test-storages: $(READY)  ## studies in PostgreSQL, MySQL and SQLite (apt-get install postgresql mariadb-server)
 	$(BIN)/python -m pytest tests/storages

@@ -14,7 +14,7 @@ from sweeper.report.page.blocks import Cell, Code, Link, Piece, Strong
 _NO_NAME, _HALF_NAME = re.compile(r"[^\W_]{24,}"), re.compile(r"[^\W_]{12}")
 # So many signs without a place to break are no word; one that is escaped counts as one.
 _SIGN = r"(?:&#?\w+;|[^\s&<>])"
-_ENDLESS, _LINE = re.compile(rf"{_SIGN}{{60,}}"), re.compile(rf"{_SIGN}{{40}}")
+_ENDLESS, _LINE = re.compile(rf"{_SIGN}{{150,}}"), re.compile(rf"{_SIGN}{{40}}")
 
 
 def link(href: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from sweeper.core.contest_record import lacking_rounds
 from sweeper.core.files import Damaged, seen_json
 from sweeper.core.folder import BY_ANOTHER_VERSION, StudyFolder, TrialFolder
 from sweeper.core.trial import Trial
+from sweeper.run.kept import ds_config_of
 from sweeper.run.study_record import seen_study, study_document, was_a_study
 
 # Of one kind so many are told one by one.
@@ -115,10 +117,13 @@ def _of_what_is_beside(folder: StudyFolder) -> Iterator[str]:
 
 def _of_the_winner(folder: StudyFolder, winner: Trial) -> Iterator[str]:
     own: TrialFolder = folder.trial(winner.number)
-    if not own.ds_config.exists() and not own.ds_config.is_symlink():
-        yield f"{own.ds_config} is missing: {_STANDS_FOR_IT}"
-    for path in (own.spec, own.ds_config):
-        if (found := _damage(path)) is not None:
+    if (found := _damage(own.spec)) is not None:
+        yield f"{found}: {_STANDS_FOR_IT}"
+    missing = None if os.path.lexists(own.ds_config) else Damaged(own.ds_config, "is missing")
+    if (found := missing or _damage(own.ds_config)) is not None:
+        if ds_config_of(folder, winner) is None:
+            yield f"{found}: the winner cannot be exported; {type_resume(folder)} for more candidates"
+        else:
             yield f"{found}: {_STANDS_FOR_IT}"
 
 

@@ -66,7 +66,7 @@ def test_a_word_of_any_sign_can_be_broken(sign):
     for piece in (sign * 9_999, Code(sign * 9_999)):
         shown = inline((piece,))
         parts = shown.replace("<code>", "").replace("</code>", "").split("<wbr>")
-        assert max(map(len, parts)) <= 60 * len("&amp;")
+        assert max(map(len, parts)) <= 150 * len("&amp;")
         assert sign * 9_999 == _unescaped("".join(parts))
 
 

@@ -76,15 +76,17 @@ def test_a_fault_in_all_of_best_costs_best_alone(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("text", [None, '{"train_batch_size": ', "[]", "null"])
-def test_a_winners_damaged_configuration_is_planned_again_and_told(folder, text):
+def test_a_script_winners_damaged_configuration_costs_the_bundle_and_not_the_report(folder, text):
+    """What a script's configuration held is in no plan of ours."""
     build_report(folder)
-    path, before = folder.trial(1).ds_config, folder.best_ds_config.read_text()
+    path = folder.trial(1).ds_config
     path.unlink() if text is None else path.write_text(text)
     said = build_report(folder)
-    assert "could not be made" not in said
+    line = f"best/ could not be made: {path}: missing or damaged"
+    assert_the_report_is_there(folder, said, line)
     assert f"note: {path} " in said
-    assert "takes its place" in said
-    assert json.loads(before) == json.loads(folder.best_ds_config.read_text())
+    assert "the winner cannot be exported" in said
+    assert not folder.best.exists(), "what an earlier report left is not this one's"
     assert not folder.errors.exists(), "it is no bug"
 
 
