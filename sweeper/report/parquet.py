@@ -20,8 +20,16 @@ def write_parquet(table: pd.DataFrame, path: Path) -> str | None:
             f"no {path.name}: pyarrow is not installed ({install_line('parquet')}); "
             f"sweeper.load('{path.parent}') gives the same table without it"
         )
-    write_bytes(path, table.map(_as_text).to_parquet(None, engine="pyarrow", index=False))
+    spelled = {str(name): _spelled(table[name]) for name in table}
+    write_bytes(path, table.assign(**spelled).to_parquet(None, engine="pyarrow", index=False))
     return None
+
+
+def _spelled(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Of the same type: other columns hold no text."""
+    if not pd.api.types.is_string_dtype(column.dtype):
+        return column
+    return column.map(_as_text).astype(column.dtype)
 
 
 def _as_text(value: Any) -> Any:
