@@ -12,8 +12,6 @@ import time
 from os import _exit  # a script's own is another, which takes it for the script's end
 from pathlib import Path
 
-import psutil
-
 LOOK_EVERY_SECONDS = 1.0
 EXIT_ENDED = 143
 
@@ -47,6 +45,8 @@ def end_children() -> None:
     with contextlib.suppress(ValueError):  # of a thread that is not the main one
         # A data loader's workers are told of as failures of the training when they end.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    import psutil  # ranks of a keeper know the standard library alone
+
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
