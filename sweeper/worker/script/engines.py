@@ -92,6 +92,7 @@ class TunedEngines:
         self._watched: list[_Watched] = []
         self._next: dict[str, Any] | None = None
         self._num_made = self._steps_waited = 0
+        self._had_no_optimizer = False
         self._ended = threading.Lock()
         self._is_limited = False
         self._deadline = Deadline()
@@ -118,6 +119,7 @@ class TunedEngines:
         section = config.get("optimizer")
         names_one = isinstance(section, Mapping) and section.get("type")
         could_train = client_optimizer is not None or names_one
+        self._had_no_optimizer = self._had_no_optimizer or not could_train
         return bool(could_train) and (self._script.as_it_is or not self._watched)
 
     def before(self, model: Any, config: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +202,7 @@ class TunedEngines:
         refused = self._refused is not None and any(e is self._refused for e in chain(error))
         if refused and self.failure is not None:
             return self.failure
-        if not self._watched and self._num_without_optimizer and _NO_OPTIMIZER in text_of(error):
+        if not self._watched and self._had_no_optimizer and _NO_OPTIMIZER in text_of(error):
             return UnsupportedHere(
                 "deepspeed.initialize is given no optimizer, and its configuration names none; write for example"
                 f' "optimizer": {OBJECTS["optimizer"]} there'
