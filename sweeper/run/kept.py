@@ -48,7 +48,8 @@ def ds_config_of(folder: StudyFolder, trial: Trial) -> Mapping[str, Any] | None:
     """As the trial ran with it; None where nothing has it."""
     for place in _places(folder, trial.number):
         config = read_json(place.ds_config)
-        if isinstance(config, dict) and config:
+        # A script may leave it all to its framework's arguments.
+        if isinstance(config, dict) and (config or trial.settings.get("script.path")):
             return config
     if trial.settings.get("script.path"):
         return None  # the script's own, of which the plan knows a part

@@ -227,11 +227,13 @@ def test_a_study_without_a_measured_trial_has_nothing_to_export(tmp_path):
     assert ["trials"] == [path.name for path in folder.path.iterdir()]
 
 
-def test_a_winner_whose_folder_is_gone_is_one_line(tmp_path):
+def test_a_winner_whose_configuration_is_gone_is_planned_again(tmp_path):
     folder = study_of(tmp_path, **TRIAL)
     folder.trial(0).ds_config.unlink()
-    with pytest.raises(UsageError, match=r"0000/ds_config.json: missing or damaged"):
-        exported(folder)
+    exported(folder, "native")
+    config = read_json(folder.export("native") / "ds_config.json")
+    stage = folder.read_trials()[0].settings["zero.stage"]
+    assert stage == config["zero_optimization"]["stage"]
 
 
 def test_the_command_writes_what_it_says(tmp_path):
