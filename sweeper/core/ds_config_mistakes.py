@@ -45,7 +45,8 @@ _INSTEAD = {
     "zero_optimization": "zero=stage1 (or stage0, stage2, stage3)",
     **dict.fromkeys(["bf16", "bfloat16", "fp16", "torch_autocast"], _PRECISION),
 }
-_OFF_IN_TRIALS = (
+# What writes on the user's behalf: a trial has none of it.
+OFF_IN_TRIALS = (
     "tensorboard",
     "wandb",
     "csv_monitor",
@@ -71,7 +72,7 @@ def broken_sections(config: Mapping[str, Any]) -> list[str]:
 
 def mistakes_before_all(config: Mapping[str, Any]) -> list[str]:
     """Those that a run does not stop at, or not at once, and with which no study of it would be right."""
-    monitors = {n: v for n, v in config.items() if n in _OFF_IN_TRIALS}
+    monitors = {n: v for n, v in config.items() if n in OFF_IN_TRIALS}
     return [
         *_of_sections(monitors),
         *_of_the_batch(config),

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from sweeper.core.ds_config_mistakes import OFF_IN_TRIALS
 from sweeper.core.fitting_batch import fitting_batch
 from sweeper.core.resolved_config import KEYS_OF_SETTINGS, Batch, Resolved
 
@@ -25,13 +26,7 @@ _THE_SCRIPTS = ("optimizer", "scheduler", "gradient_clipping")
 _BOUND_TO_STAGES = {"compute_grad_norm": (1, 2), "zenflow": (1, 2, 3)}
 # What writes or prints on the user's behalf, ends a run, or slows the steps that are timed.
 _SIDE_EFFECTS = (
-    "tensorboard",
-    "wandb",
-    "csv_monitor",
-    "comet",
-    "flops_profiler",
-    "comms_logger",
-    "autotuning",
+    *OFF_IN_TRIALS,
     "wall_clock_breakdown",
     "memory_breakdown",
     "dump_state",

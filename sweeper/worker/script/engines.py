@@ -6,23 +6,21 @@ import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from deepspeed.accelerator import get_accelerator
 
-from sweeper.core.ds_config_mistakes import OBJECTS, mistakes_before_all
+from sweeper.core.ds_config_mistakes import OBJECTS
 from sweeper.core.engine_check import contradictions, expected_of, optimizer_family
 from sweeper.core.exported import layout_of_spec
 from sweeper.core.files import write_json
-from sweeper.core.fitting_batch import fitting_batch
 from sweeper.core.folder import TrialFolder
-from sweeper.core.resolved_config import Batch
 from sweeper.core.script_config import without_side_effects
 from sweeper.core.script_work import amount, is_same_amount, settled
 from sweeper.core.spec import TrialSpec
 from sweeper.worker.building import recompute
-from sweeper.worker.ds_resolved import data_parallel_ranks, resolve
+from sweeper.worker.ds_resolved import resolve
 from sweeper.worker.engine_facts import Recomputation, facts_of_engine, refuse
 from sweeper.worker.failures import (
     UnsupportedHere,
@@ -42,6 +40,7 @@ from sweeper.worker.script.facts import (
     recomputes,
 )
 from sweeper.worker.script.loaders import DrawnSamples
+from sweeper.worker.script.not_here import check
 from sweeper.worker.script.steps import ScriptSteps
 from sweeper.worker.script.substitution import Substitution, finite
 from sweeper.worker.share import limit_memory
@@ -137,7 +136,8 @@ class TunedEngines:
             "can_switch_recomputation": can_switch_recomputation(model),
         }
         try:
-            self._check(config)
+            takes = self._substitution.takes
+            check(config, is_batch_ours=takes("batch") or takes("workload"))
             if self._substitution.takes("checkpointing"):
                 self._recompute(model)
         except UnsupportedHere as error:
@@ -213,54 +213,6 @@ class TunedEngines:
 
     def _refuse(self, error: UnsupportedHere) -> None:
         self._finish(failure(error, phase=self._progress.phase, limited=False))
-
-    def _check(self, config: Mapping[str, Any]) -> None:
-        """What of a configuration cannot be run here, in words that say what to type."""
-        found = mistakes_before_all(config)
-        if found:
-            raise UnsupportedHere(f"its configuration: {'; '.join(found)}")
-        ranks = data_parallel_ranks(config)
-        try:
-            resolved = resolve(config)
-        except Exception:
-            return  # DeepSpeed refuses it, and says why
-        batch = resolved.batch
-        if batch is not None and batch.train != batch.micro * batch.accumulation * ranks:
-            self._refuse_the_batch(batch, ranks)
-        name = self._accelerator.device_name()
-        lacks_fp16 = resolved.precision == "fp16" and not self._accelerator.is_fp16_supported()
-        lacks_bf16 = resolved.precision in (
-            "bf16",
-            "autocast_bf16",
-        ) and not (self._accelerator.is_bf16_supported())
-        if lacks_fp16 or lacks_bf16:
-            other = "bf16" if lacks_fp16 and self._accelerator.is_bf16_supported() else "fp32"
-            raise UnsupportedHere(
-                f"its configuration trains in {resolved.precision}, which is not supported on this"
-                f" {name}; type precision={other}"
-            )
-
-    def _refuse_the_batch(self, batch: Batch, ranks: int) -> NoReturn:
-        train, micro = fitting_batch(batch.train, batch.micro or batch.train, ranks)
-        to_type = f"workload.global_batch_size={train} batch.micro_size={micro}"
-        kept = "its batch" if train == batch.train else "nearly its batch"
-        if self._substitution.takes("batch") or self._substitution.takes("workload"):
-            raise UnsupportedHere(
-                f"a batch of {batch.train} in micro-batches of {batch.micro} does not divide over {ranks}"
-                f" rank{'s' if ranks > 1 else ''}; type {to_type}"
-            )
-        fits, rest = divmod(batch.train, max(batch.micro * batch.accumulation, 1))
-        is_made_for_others = not rest and fits != ranks and batch.accumulation > 0
-        made_for = (
-            f": it is made for {fits} ranks, and here are {ranks}" if is_made_for_others else ""
-        )
-        there = f"hardware.ranks={fits}, or " if is_made_for_others else ""
-        raise UnsupportedHere(
-            f"its configuration says train_batch_size {batch.train} ="
-            f" train_micro_batch_size_per_gpu {batch.micro} x gradient_accumulation_steps"
-            f" {batch.accumulation} x {ranks} rank{'s' if ranks > 1 else ''}, which it is not{made_for}; type {there}{to_type} to keep"
-            f" {kept} on the ranks there are"
-        )
 
     def _recompute(self, model: Any) -> None:
         on = recomputes(model)
