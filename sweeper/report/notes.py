@@ -14,7 +14,7 @@ from sweeper.core.standing import Standing
 from sweeper.core.trial import Trial
 from sweeper.errors import masked
 from sweeper.report.verdict import verdict
-from sweeper.run.processes import Family
+from sweeper.run.study_lock import holder_of
 from sweeper.run.study_record import objective_of_study
 
 # Of a crash's log: it is the end that says why.
@@ -78,9 +78,8 @@ def rebuild_journal(folder: StudyFolder, study: Mapping[str, Any]) -> str | None
     there = numbers_in(folder.journal, name)
     if there is not None and wanted <= there:
         return None
-    in_flight = (*folder.unfinished(), *folder.without_a_record())
-    space = space_of(study)
-    if space is None or any(Family(trial.mark, list).alive() for trial in in_flight):
+    holder, space = holder_of(folder), space_of(study)
+    if space is None or (holder is not None and holder.pid != os.getpid()):
         return None
     write_journal(
         folder.journal,

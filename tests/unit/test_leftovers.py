@@ -13,7 +13,7 @@ from sweeper.report.build import build_report
 from sweeper.run.leftovers import sweep_temporary
 from sweeper.search.journal import numbers_in
 from tests.recorded import full_study
-from tests.support import measured, trial_of
+from tests.support import ROOT, measured, trial_of
 
 
 def dead_process():
@@ -110,3 +110,29 @@ def test_a_damaged_journal_is_written_anew_by_report(tmp_path, damage):
     assert "no notes" not in build_report(folder)
     assert whole == numbers_in(folder.journal, "full")
     assert set(range(22)) <= whole
+
+
+def test_the_journal_of_a_study_that_is_live_is_left_to_it(tmp_path):
+    folder = full_study(tmp_path / "full")
+    folder.journal.write_bytes(b"{}\n")
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from sweeper.core.folder import StudyFolder\n"
+        "from sweeper.run.study_lock import StudyLock\n"
+        "lock = StudyLock(StudyFolder(Path(sys.argv[1])), what='study', typed='a study')\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(folder.path)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as live:
+        assert live.stdin and live.stdout and live.stdout.readline() == b"held\n"
+        build_report(folder)
+        assert b"{}\n" == folder.journal.read_bytes()
+        live.stdin.close()
+    build_report(folder)
+    assert set(range(22)) <= (numbers_in(folder.journal, "full") or set())
