@@ -130,7 +130,7 @@ def test_the_journal_of_a_study_that_is_live_is_left_to_it(tmp_path):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as live:
-        assert live.stdin and live.stdout and live.stdout.readline() == b"held\n"
+        assert b"held\n" == live.stdout.readline()
         build_report(folder)
         assert b"{}\n" == folder.journal.read_bytes()
         live.stdin.close()
