@@ -17,6 +17,7 @@ from sweeper.core.plan import Plan, plan, specification
 from sweeper.core.settings import Settings, settings_from_flat, settings_from_mapping
 from sweeper.core.space import Point, as_overrides
 from sweeper.core.trial import Trial, trial_of_plan
+from sweeper.places import cache_dir
 
 ROOT = Path(__file__).resolve().parent.parent
 MACHINE = Machine(cores=2, host_memory_bytes=16 * 2**30)
@@ -188,6 +189,16 @@ def environment(**more: str) -> dict[str, str]:
     """An environment in which ``python -m sweeper`` finds this checkout from any folder."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     return {**os.environ, "PYTHONPATH": path, "COLUMNS": "200", **more}
+
+
+def apart(folder: Path) -> dict[str, str]:
+    """For ``environment``: devices that no other test takes turns on; what is known of our models is shared."""
+    own, shared = folder / "cache", cache_dir() / "profiles"
+    if not own.exists():
+        own.mkdir()
+        shared.mkdir(parents=True, exist_ok=True)
+        (own / "profiles").symlink_to(shared)
+    return {"SWEEPER_CACHE_DIR": str(own)}
 
 
 def run_sweeper(

@@ -7,7 +7,7 @@ from pathlib import Path
 from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Infeasible
 from sweeper.search.optuna_study import load_study
-from tests.support import environment
+from tests.support import apart, environment
 
 STUDY = [sys.executable, "-m", "tests.faults.study_with_fake_worker"]
 NEW = [
@@ -23,7 +23,7 @@ def start(cwd, *arguments, **more):
     return subprocess.Popen(
         [*STUDY, *arguments],
         cwd=cwd,
-        env=environment(SWEEPER_CACHE_DIR=str(cwd / "cache"), **more),
+        env=environment(**apart(cwd), **more),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

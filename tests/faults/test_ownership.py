@@ -12,7 +12,7 @@ import pytest
 
 from sweeper.core.folder import StudyFolder
 from tests.faults.studies import NEW, STUDY, check_whole, finish, start
-from tests.support import environment
+from tests.support import apart, environment
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -174,7 +174,7 @@ def test_what_could_not_start_leaves_no_folder(tmp_path):
     finished = subprocess.run(
         [*STUDY, *UNNAMED, "hydra.sweeper.warm_start=nothere"],
         cwd=tmp_path,
-        env=environment(SWEEPER_CACHE_DIR=str(tmp_path / "cache")),
+        env=environment(**apart(tmp_path)),
         capture_output=True,
         text=True,
         timeout=120,

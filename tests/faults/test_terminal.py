@@ -16,7 +16,7 @@ import pytest
 
 from sweeper.core.folder import StudyFolder
 from tests.faults.studies import NEW, STUDY, check_whole, finish, start
-from tests.support import environment
+from tests.support import apart, environment
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -31,9 +31,7 @@ class Session:
         self._keys, screen = pty.openpty()
         fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.cwd, self.columns = cwd, columns
-        around = environment(
-            SWEEPER_CACHE_DIR=str(cwd / "cache"), **{"TERM": "xterm-256color", **more}
-        )
+        around = environment(**{**apart(cwd), "TERM": "xterm-256color", **more})
         for name in ("COLUMNS", "CI", "NO_COLOR"):
             if name not in more:
                 around.pop(name, None)
@@ -95,7 +93,7 @@ def run_whole(session, num_run):
     finished = subprocess.run(
         [*STUDY, "resume=a study", f"hydra.sweeper.n_trials={num_run}"],
         cwd=session.cwd,
-        env=environment(SWEEPER_CACHE_DIR=str(session.cwd / "cache")),
+        env=environment(**apart(session.cwd)),
         capture_output=True,
         text=True,
         timeout=120,
@@ -184,7 +182,7 @@ def to_a_file(tmp_path_factory):
             [*STUDY, *NEW, "hydra.sweeper.n_trials=3", "hydra.sweeper.finalists=1"],
             cwd=cwd,
             env=environment(
-                SWEEPER_CACHE_DIR=str(cwd / "cache"),
+                **apart(cwd),
                 TERM="xterm-256color",
                 FORCE_COLOR="1",
                 COLUMNS="80",
