@@ -229,6 +229,11 @@ def behave(behaviour: str) -> int:
                 progress("measure", step=step, of=8)
                 time.sleep(0.4)
             write(MEASURED)
+        case "waits-in-its-steps":
+            progress("measure", step=2, of=8)
+            while not Path("go").exists():
+                time.sleep(0.1)
+            write(MEASURED)
         case "is-slow-but-alive":
             for _ in range(5):
                 time.sleep(2)

@@ -312,7 +312,7 @@ def test_what_ranks_are_forked_from_is_deaf_to_ctrl_c(tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         check=True,
     )
     assert ["0", "1", "False"] == finished.stdout.split()

@@ -104,10 +104,11 @@ def run_whole(session, num_run):
 
 
 def test_ctrl_c_once_ends_after_the_trial_in_hand_and_the_report_is_written(tmp_path):
-    session = Session(tmp_path, *NEW, FAKE_BEHAVIOUR="takes-its-time")
+    session = Session(tmp_path, *NEW, FAKE_BEHAVIOUR="waits-in-its-steps")
     session.wait_for("measure, step 2 of 8")
     session.press_ctrl_c()
     session.wait_for("stopping after this trial; Ctrl-C again stops now")
+    (tmp_path / "go").touch()
     assert 130 == session.end()
     folder = StudyFolder(tmp_path / "a study")
     assert [0] == [trial.number for trial in folder.read_trials()]
