@@ -35,7 +35,7 @@ sweep: $(READY)  ## a study: make sweep MODEL=gpt2 ARGS="hydra.sweeper.n_trials=
 
 test: $(READY)  ## the tests, the fast ones first; of what takes long one of each kind
 	$(BIN)/python -m pytest -n 2 $(FILES) tests/unit
-	$(BIN)/python -m pytest -n 4 $(FILES) -m "not real and not slow and not gpu" tests/faults tests/damage tests/storages tests/cli tests/packaging tests/exports tests/browser tests/docs
+	$(BIN)/python -m pytest -n 4 $(FILES) -m "not real and not slow and not gpu" tests/faults tests/damage tests/storages tests/cli tests/cuda_bed tests/packaging tests/exports tests/browser tests/docs
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 $(FILES) -m "real and not slow and not gpu" tests/docs tests/differential tests/real tests/exports --ignore=$(ALONE)
 	$(BIN)/python -m pytest -m "not slow" $(ALONE)
 

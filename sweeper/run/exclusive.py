@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from sweeper.core.quantities import format_bytes
 from sweeper.errors import EnvironmentUnfit
 from sweeper.places import cache_dir
-from sweeper.run.machine import nvidia_smi
+from sweeper.run.cuda_devices import visible_devices
+from sweeper.run.nvidia_smi import query
 from sweeper.run.this_machine import boot_id
 
 # More than this on a device before the first trial is somebody's work, not the driver's.
@@ -81,12 +82,16 @@ def wait_until_drained(before: dict[str, int], say: Say, *, sleep: Callable[[flo
 
 
 def device_memory_used(devices: Sequence[str]) -> dict[str, int]:
-    """Bytes in use on each CUDA device by its id, as the driver counts; nothing for the CPU."""
-    ids = [device for device in devices if device != "cpu"]
-    if not ids:
+    """Bytes in use on each CUDA device by its id, as the driver counts; nothing for the CPU.
+
+    Of a part of a device (MIG) the driver tells here what is used of the whole.
+    """
+    watched = {device.id: str(device.gpu) for device in visible_devices() if device.id in devices}
+    if not watched:
         return {}
-    listing = nvidia_smi(
-        f"--id={','.join(ids)}", "--query-gpu=memory.used", "--format=csv,noheader,nounits"
-    )
-    values = [line.strip() for line in listing if line.strip().isdigit()]
-    return {device: int(value) * 2**20 for device, value in zip(ids, values, strict=False)}
+    told = {row["index"]: row["memory.used"] for row in query(("index", "memory.used"))}
+    return {
+        device: int(used) * 2**20
+        for device, gpu in watched.items()
+        if (used := told.get(gpu)) is not None
+    }

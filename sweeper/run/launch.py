@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sweeper.core.spec import TrialSpec
 from sweeper.places import extensions_dir, search_path
+from sweeper.run.cuda_devices import ORDER, visible_devices
 
 # glibc gives large blocks back to the kernel and faults them in again, step after step, more or less
 # often as the heap happens to lie: 5 % of a step, and most of what one process differs from the next.
@@ -36,6 +37,9 @@ def trial_environment(spec: TrialSpec) -> dict[str, str]:
         environment |= {n: os.environ.get(n, value) for n, value in STEADY_ALLOCATOR.items()}
     if spec.omp_threads or (spec.accelerator == "cpu" and "OMP_NUM_THREADS" not in os.environ):
         environment["OMP_NUM_THREADS"] = str(threads_for_each_rank(spec))
+    if spec.accelerator == "cuda":
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(device_ids(spec.ranks))
+        environment |= {n: os.environ.get(n, value) for n, value in ORDER.items()}
     if spec.cuda_allocator is not None:
         environment["PYTORCH_CUDA_ALLOC_CONF"] = spec.cuda_allocator
     return environment
@@ -52,7 +56,7 @@ def threads_for_each_rank(spec: TrialSpec) -> int:
 
 def rank_environment(spec: TrialSpec, rank: int, port: int) -> dict[str, str]:
     """What torch.distributed reads, where no launcher sets it; one node."""
-    environment = {
+    return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(spec.ranks),
@@ -63,16 +67,15 @@ def rank_environment(spec: TrialSpec, rank: int, port: int) -> dict[str, str]:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    if spec.accelerator == "cuda":
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(device_ids(spec.ranks))
-    return environment
 
 
 def device_ids(ranks: int) -> list[str]:
-    """The first of the CUDA devices that this process may see, one for each rank."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    ids = visible.split(",") if visible else [str(n) for n in range(ranks)]
-    return ids[:ranks]
+    """The first of the CUDA devices that this process may see, one for each rank, as CUDA_VISIBLE_DEVICES names them.
+
+    By index, whatever the user calls them: DeepSpeed's launcher takes nothing else. A part of a device has none.
+    """
+    ids = [device.id for device in visible_devices()]
+    return (ids or [str(number) for number in range(ranks)])[:ranks]
 
 
 def devices_of(accelerator: str, ranks: int) -> list[str]:

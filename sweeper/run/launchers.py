@@ -10,6 +10,7 @@ from sweeper.core.files import write_text
 from sweeper.core.folder import TrialFolder
 from sweeper.core.outcome import Outcome
 from sweeper.core.spec import TrialSpec
+from sweeper.errors import EnvironmentUnfit
 from sweeper.run.launch import STUDY_PID, device_ids, pasteable, trial_environment
 from sweeper.run.processes import ProcessGroup
 from sweeper.run.trial_run import run_processes
@@ -55,12 +56,27 @@ class LauncherRunner:
         """Nothing is kept between trials."""
 
 
+def launcher_command(spec: TrialSpec) -> Callable[[TrialSpec, int], list[str]]:
+    """DeepSpeed's own, but on a part of a device (MIG): that it cannot name, and torchrun takes the variable as it is."""
+    ids = device_ids(spec.ranks) if spec.accelerator == "cuda" else []
+    return deepspeed_command if all(map(str.isdecimal, ids)) else torchrun_command
+
+
 def deepspeed_command(spec: TrialSpec, port: int) -> list[str]:
-    """The real ``deepspeed`` launcher on this machine."""
+    """The real ``deepspeed`` launcher on this machine.
+
+    Raises EnvironmentUnfit on a part of a device, which it cannot name.
+    """
     devices = [f"--num_gpus={spec.ranks}"]
-    if spec.accelerator == "cuda" and os.environ.get("CUDA_VISIBLE_DEVICES"):
-        # It drops CUDA_VISIBLE_DEVICES when --num_gpus is given: name the devices.
-        devices = [f"--include=localhost:{','.join(device_ids(spec.ranks))}"]
+    if spec.accelerator == "cuda":
+        # It drops CUDA_VISIBLE_DEVICES when --num_gpus is given: name the devices, which it takes for numbers.
+        ids = device_ids(spec.ranks)
+        if unnamed := [name for name in ids if not name.isdecimal()]:
+            raise EnvironmentUnfit(
+                f"DeepSpeed's launcher cannot name {unnamed[0]}, a part of a device; type launch=warm, or"
+                " launch=torchrun"
+            )
+        devices = [f"--include=localhost:{','.join(ids)}"]
     return [
         *(sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile=none"),
         *devices,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,9 +16,9 @@ import psutil
 from sweeper.core.machine import Machine
 from sweeper.errors import EnvironmentUnfit
 from sweeper.places import import_root
+from sweeper.run.cuda_devices import visible_devices
 
 PROBE_TIMEOUT_SECONDS = 180
-NVIDIA_SMI_TIMEOUT_SECONDS = 15.0
 
 
 def accelerator() -> str:
@@ -30,38 +28,9 @@ def accelerator() -> str:
     return "cuda" if device_count() else "cpu"
 
 
-@functools.cache
 def device_count() -> int:
-    """CUDA devices that a trial would see."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and visible.strip() in ("", "-1"):
-        return 0
-    devices = [line for line in nvidia_smi("-L") if line.startswith("GPU ")]
-    return min(len(devices), len(visible.split(","))) if visible else len(devices)
-
-
-def nvidia_smi(*arguments: str) -> list[str]:
-    """What it prints, line by line; nothing where it is not there.
-
-    Raises EnvironmentUnfit where the driver hangs.
-    """
-    if shutil.which("nvidia-smi") is None:
-        return []
-    try:
-        listing = subprocess.run(
-            ["nvidia-smi", *arguments],
-            start_new_session=True,  # a Ctrl-C is the parent's to act on
-            capture_output=True,
-            text=True,
-            timeout=NVIDIA_SMI_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise EnvironmentUnfit(
-            f"nvidia-smi does not answer within {NVIDIA_SMI_TIMEOUT_SECONDS:g} s: the driver hangs; "
-            "restart the machine, or type export CUDA_VISIBLE_DEVICES= to run on the CPU"
-        ) from None
-    return listing.stdout.splitlines()
+    """CUDA devices that a trial would see; raises EnvironmentUnfit where the driver cannot tell."""
+    return len(visible_devices())
 
 
 def quick_look() -> Machine:

@@ -29,7 +29,12 @@ from sweeper.run.launch import (
     threads_for_each_rank,
     trial_environment,
 )
-from sweeper.run.launchers import WORKER, LauncherRunner, deepspeed_command
+from sweeper.run.launchers import (
+    WORKER,
+    LauncherRunner,
+    deepspeed_command,
+    launcher_command,
+)
 from sweeper.run.processes import KEEPER_SECONDS, MARK, Family
 from sweeper.run.trial_run import run_processes
 from sweeper.run.watching import Watcher
@@ -57,20 +62,28 @@ class WarmRunner:
     def run(self, spec: TrialSpec, folder: TrialFolder, watch: Watcher | None = None) -> Outcome:
         if self._fallback is not None:
             return self._fallback.run(spec, folder, watch)
+        if "backend" in (
+            spec.cuda_allocator or ""
+        ):  # chosen when torch is loaded, which here it is already
+            return LauncherRunner(launcher_command(spec), self._worker).run(spec, folder, watch)
         environment = trial_environment(spec)
 
         def start(port: int) -> ForkedRanks:
             # What a person pastes: the same trial under the launcher.
-            command = [*deepspeed_command(spec, port), *WORKER, str(folder.spec.resolve())]
+            launcher = launcher_command(spec)
+            command = [*launcher(spec, port), *WORKER, str(folder.spec.resolve())]
             write_text(folder.command, pasteable(command, environment))
             return self._start(spec, folder, environment, port)
 
         outcome = run_processes(spec, folder, start, watch)
-        if _was_bad_fork(folder, spec):
+        if _was_spoilt(folder, spec):
+            command = launcher_command(spec)
+            name = "deepspeed" if command is deepspeed_command else "torchrun"
             terminal().say(
-                "the warm runner's forks cannot use CUDA; going on with launch=deepspeed"
+                "something that is loaded before the ranks are forked initialised CUDA, so that they cannot use"
+                f" it; going on with launch={name}"
             )
-            self._fallback = LauncherRunner(deepspeed_command)
+            self._fallback = LauncherRunner(command, self._worker)
             folder.forget_results(spec.ranks)
             return self._fallback.run(spec, folder, watch)
         return outcome
@@ -230,18 +243,28 @@ class ForkedRanks:
 @contextlib.contextmanager
 def _environment(changes: Mapping[str, str]) -> Iterator[None]:
     """The forkserver takes its environment from this process at its start."""
-    # Without this torch asks CUDA how many devices there are, which spoils every fork.
-    changes = {**changes, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
+    here = {
+        **changes,
+        # Without this torch asks CUDA how many devices there are, which spoils every fork.
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+        # Of each rank its own: a part of a device (MIG) that is named here makes torch ask CUDA all the same.
+        "CUDA_VISIBLE_DEVICES": None,
+        "PYTORCH_CUDA_ALLOC_CONF": None,
+    }
+    before = {name: os.environ.get(name) for name in here}
+    _set(here)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _set(before)
+
+
+def _set(environment: Mapping[str, str | None]) -> None:
+    for name, value in environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @contextlib.contextmanager
@@ -257,6 +280,6 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _was_bad_fork(folder: TrialFolder, spec: TrialSpec) -> bool:
+def _was_spoilt(folder: TrialFolder, spec: TrialSpec) -> bool:
     results = [read_json(folder.result(rank)) for rank in range(spec.ranks)]
-    return any(isinstance(r, dict) and r.get("kind") == "bad-fork" for r in results)
+    return any(isinstance(r, dict) and r.get("is_spoilt") for r in results)

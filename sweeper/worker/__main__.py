@@ -12,6 +12,7 @@ from sweeper.core.spec import TrialSpec
 from sweeper.worker.ending import end_children, end_when_told, end_with_the_study, flush
 from sweeper.worker.failures import failure
 from sweeper.worker.limits import lift_memory_limit
+from sweeper.worker.nvml import as_if_not_installed
 from sweeper.worker.progress import Progress
 from sweeper.worker.record import write_result
 
@@ -26,6 +27,10 @@ def main(spec_path: Path) -> int:
     try:
         progress.enter("import")
         spec = TrialSpec.from_json(read_json(folder.spec) or {})
+        with as_if_not_installed():
+            from deepspeed.accelerator import get_accelerator
+
+            get_accelerator()
         if spec.script is None:
             from sweeper.worker.train import train
 

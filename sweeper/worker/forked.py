@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import runpy
 import signal
@@ -14,10 +15,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from sweeper.core.files import write_json
 from sweeper.core.folder import TrialFolder
 from sweeper.worker.ending import flush
 from sweeper.worker.keeper import as_before, keep
+from sweeper.worker.record import write_result
+
+_SPOILT = {
+    "kind": "error",
+    "phase": "import",
+    "reason": "CUDA was initialised in what ranks are forked from, and no fork of it can use a device",
+    "evidence": "",
+    "is_spoilt": True,
+}
+_NOT_INITIALIZED = 3  # CUDA_ERROR_NOT_INITIALIZED: of a driver that was initialised in a parent
 
 
 def keep_ranks(line: Connection, ranks: list[Mapping[str, Any]]) -> None:
@@ -78,20 +88,35 @@ def run(parameters: Mapping[str, Any]) -> int:
     os.environ.update(parameters["environment"])
     _redirect(1, parameters["stdout"])
     _redirect(2, parameters["stderr"])
+    if os.environ.get("DS_ACCELERATOR") == "cuda" and _is_spoilt():
+        return write_result(
+            TrialFolder(Path(parameters["spec"]).parent), int(os.environ["RANK"]), _SPOILT
+        )
     if parameters["worker"][0] != "--module":  # a script that stands in for the worker
         sys.argv = [parameters["worker"][0], parameters["spec"]]
         runpy.run_path(parameters["worker"][0], run_name="__main__")
         return 0
     import torch
 
-    if torch.cuda._is_in_bad_fork():
-        rank = int(os.environ["RANK"])
-        write_json(TrialFolder(Path(parameters["spec"]).parent).result(rank), {"kind": "bad-fork"})
-        return 4
     torch.set_num_threads(parameters["threads"])
     from sweeper.worker.__main__ import main
 
     return main(Path(parameters["spec"]))
+
+
+def _is_spoilt() -> bool:
+    """Whether CUDA was initialised before the fork, by torch or by whatever was loaded with it.
+
+    torch knows of itself alone; the driver says of any other that this process has none of it (Triton 3.8's
+    pre-releases asked it at import, triton#9578).
+    """
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda._is_in_bad_fork():
+        return True
+    try:
+        return int(ctypes.CDLL("libcuda.so.1").cuInit(0)) == _NOT_INITIALIZED
+    except (OSError, AttributeError):  # no driver: torch will say so
+        return False
 
 
 def _redirect(descriptor: int, path: str) -> None:
