@@ -8,10 +8,11 @@ from dataclasses import replace
 from sweeper.core.machine import Machine
 from sweeper.core.memory.calibration import Calibration, MemoryEstimate, surely_too_large
 from sweeper.core.memory.demand import Demand, on_the_host
+from sweeper.core.memory.host_calibration import HostCalibration
 from sweeper.core.memory.model import MemoryNeed, memory_need
 from sweeper.core.memory_limit import host_memory_bytes
 from sweeper.core.model_profile import ModelProfile
-from sweeper.core.outcome import Infeasible, Measured, measurement_of
+from sweeper.core.outcome import Infeasible, Measured, Outcome, OutOfMemory, measurement_of
 from sweeper.core.plan import Plan
 from sweeper.core.quantities import format_bytes
 from sweeper.core.robustness import LongestSequence
@@ -31,6 +32,7 @@ class Foresight:
         self._profile_of = profile_of
         self._machine = machine
         self._calibration = Calibration()
+        self._host = HostCalibration()
 
     def planned(self, plan: Plan) -> Plan:
         """The plan, refused where it surely does not fit."""
@@ -60,6 +62,17 @@ class Foresight:
         outcome = trial.outcome if measurement is None else Measured(measurement=measurement)
         limit_bytes = self._limit_bytes(trial.memory_limit_bytes)
         self._calibration.learn(settings, need, outcome, limit_bytes)
+        if not need.shared:
+            self._learn_of_the_host(settings, need, outcome)
+
+    def _learn_of_the_host(self, settings: Settings, need: MemoryNeed, outcome: Outcome) -> None:
+        expected = float(max(need.host_bytes, 1))
+        match outcome:
+            case Measured(measurement=measurement):
+                self._host.measured(measurement.peak_host_resident_bytes / expected)
+            case OutOfMemory(memory="host"):
+                there = host_memory_bytes(settings, self._machine)
+                self._host.exceeded(there / (expected * settings.hardware.ranks))
 
     def longest_sequence(self, trial: Trial) -> LongestSequence:
         """What the trial's configuration would need at the longest sequence that its model takes."""
@@ -94,6 +107,7 @@ class Foresight:
                 need,
                 ranks=plan.ready.ranks,
                 host_memory_bytes=host_memory_bytes(plan.settings, self._machine),
+                calibration=self._host,
             )
 
     def _need(self, settings: Settings) -> MemoryNeed | None:

@@ -29,7 +29,7 @@ def failure(error: BaseException, *, phase: str, limited: bool) -> dict[str, Any
             "kind": "out-of-memory",
             "phase": phase,
             "memory": memory,
-            "reason": memory_reason(first_line),
+            "reason": one_line(memory_reason(_said(error))) or first_line,
         }
     return {
         "kind": "error",
@@ -98,8 +98,15 @@ def ran_out_of_memory(error: BaseException, *, limited: bool) -> str | None:
     for seen in chain(error):
         if isinstance(seen, MemoryError):
             return "host"
-        if (memory := memory_that_ran_out(text_of(seen), limited=limited)) is not None:
-            return memory
-        if type(seen).__name__ == "OutOfMemoryError":
-            return "device"
+        memory = memory_that_ran_out(text_of(seen), limited=limited)
+        if memory is None and type(seen).__name__ == "OutOfMemoryError":
+            memory = "device"
+        if memory is not None:
+            return "host" if _pinned(seen) else memory
     return None
+
+
+def _pinned(error: BaseException) -> bool:
+    """Whether it was page-locked memory of the host that CUDA could not give: it says so in a device's words."""
+    last = traceback.extract_tb(error.__traceback__)[-2:]
+    return any("pin_memory" in frame.name or "pin_memory" in (frame.line or "") for frame in last)

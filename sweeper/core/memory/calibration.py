@@ -95,10 +95,14 @@ class Calibration:
         match outcome:
             case Measured(measurement=measurement):
                 self._observe(self._row(settings, need), measurement.peak_bytes / scale)
-            case OutOfMemory() if limit_bytes:
+            case OutOfMemory(memory=memory) if limit_bytes and memory == self._kept_in(settings):
                 self._exceeded(
                     self._row(settings, need), (limit_bytes - need.untouched_bytes) / scale
                 )
+
+    def _kept_in(self, settings: Settings) -> str:
+        """Which memory the peaks are of: what else ran out says nothing of it."""
+        return "host" if settings.hardware.accelerator == "cpu" else "device"
 
     def estimate(self, settings: Settings, need: MemoryNeed) -> MemoryEstimate:
         row = self._row(settings, need)

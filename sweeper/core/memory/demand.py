@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.core.memory.calibration import MemoryEstimate, fits, surely_too_large
+from sweeper.core.memory.host_calibration import HostCalibration
 from sweeper.core.memory.model import MemoryNeed
 
 # From what is safe to what is not started; explain, the report and docs/explanation/memory.md use them.
@@ -14,8 +15,6 @@ PROBABLY_FITS = "probably fits"
 PROBABLY_DOES_NOT = "probably does not fit"
 DOES_NOT_FIT = "does not fit"
 _LEVELS = (SURELY_FITS, PROBABLY_FITS, PROBABLY_DOES_NOT, DOES_NOT_FIT)
-# Of what the ranks offload to the host, which trials on a device do not correct.
-_HOST_DOUBT = 0.15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +56,14 @@ def worst_level(demands: Sequence[Demand]) -> str:
     return max((d.level for d in demands), key=_LEVELS.index, default=SURELY_FITS)
 
 
-def on_the_host(need: MemoryNeed, *, ranks: int, host_memory_bytes: int) -> Demand:
+def on_the_host(
+    need: MemoryNeed,
+    *,
+    ranks: int,
+    host_memory_bytes: int,
+    calibration: HostCalibration | None = None,
+) -> Demand:
     """Of all ranks of a node, beside their devices."""
-    total = float(need.host_bytes * ranks)
-    estimate = MemoryEstimate(mean_bytes=total, deviation_bytes=_HOST_DOUBT * total)
+    calibration = calibration or HostCalibration()
+    estimate = calibration.estimate(float(need.host_bytes * ranks))
     return Demand(who="the host", estimate=estimate, limit_bytes=host_memory_bytes)
