@@ -14,7 +14,7 @@ class Measurement:
     """Raw observations; rates and spreads are derived.
 
     ``step_seconds`` has one value for each measured optimizer step (all its micro-steps and the
-    update, data included): the wall-clock time of the slowest rank. Memory is the largest over
+    update; its batches lie on the device before): the wall-clock time of the slowest rank. Memory is the largest over
     the ranks, device memory None where the device is the host. ``losses`` are those of all applied
     steps from the first on, the mean over the ranks; ``breakdown_seconds`` the slowest rank's
     forward, backward, optimizer and rest in some further steps; ``flops_per_step`` the model's own

@@ -31,6 +31,10 @@ class Stopped:
     reason: str
 
 
+# What a rank does before its first step, in order.
+PHASES_BEFORE_STEPS = ("start", "import", "connect", "build", "initialize")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutOfMemory:
     """A rank ran out of memory. ``phase`` is what it was doing: build, initialize, warm-up, measure."""
@@ -125,6 +129,11 @@ def became(outcome: Outcome) -> str:
         TimedOut: "timed out",
         Crashed: "crashed",
     }[type(outcome)]
+
+
+def hung_at_the_start(outcome: Outcome) -> bool:
+    """Whether it timed out before there was anything of its own to do."""
+    return isinstance(outcome, TimedOut) and outcome.phase in PHASES_BEFORE_STEPS
 
 
 def reason_of(outcome: Outcome) -> str:

@@ -10,7 +10,15 @@ from typing import Any, Protocol
 from sweeper.core.equivalence import trains_differently
 from sweeper.core.measurement import Measurement
 from sweeper.core.objective import THROUGHPUT, Objective
-from sweeper.core.outcome import Crashed, Infeasible, Measured, Outcome, Unsupported
+from sweeper.core.outcome import (
+    Crashed,
+    Infeasible,
+    Measured,
+    Outcome,
+    Unsupported,
+    hung_at_the_start,
+    reason_of,
+)
 from sweeper.core.plan import Plan
 from sweeper.core.space import Point
 from sweeper.core.spec import TrialSpec
@@ -18,6 +26,8 @@ from sweeper.core.trial import Trial
 
 # What is better by less than this share is no improvement worth to go on for.
 IMPROVEMENT = 0.01
+# Each costs launch.hang_seconds, and the next would hang as well: it is what all trials begin with.
+MAX_HANGS_IN_A_ROW = 2
 # A sampler that proposes this many candidates in a row that the plan rules out has nothing left.
 MAX_REFUSED_IN_A_ROW = 200
 # The reason of a study that its user ended.
@@ -215,13 +225,19 @@ class Study:
 
     def _why_broken(self) -> str | None:
         run = [t.outcome for t in self._trials if not _was_refused(t.outcome)]
+        hung = [outcome for outcome in run[-MAX_HANGS_IN_A_ROW:] if hung_at_the_start(outcome)]
+        if len(hung) == MAX_HANGS_IN_A_ROW:
+            return f"{len(hung)} trials in a row took no step; the last one: {reason_of(hung[-1])}"
         limit = self._budget.crashes_in_a_row
-        last = run[-limit:]
-        crashes = [outcome for outcome in last if isinstance(outcome, Crashed)]
-        if len(crashes) == limit:
-            return (
-                f"{limit} trials in a row crashed; the last one's log ends:\n{crashes[-1].evidence}"
+        broken = [o for o in run[-limit:] if isinstance(o, Crashed) or hung_at_the_start(o)]
+        if len(broken) == limit:
+            last = broken[-1]
+            told = (
+                f"log ends:\n{last.evidence}"
+                if isinstance(last, Crashed)
+                else f"outcome: {reason_of(last)}"
             )
+            return f"{limit} trials in a row crashed; the last one's {told}"
         rate = sum(isinstance(outcome, Crashed) for outcome in run) / max(len(run), 1)
         if rate > self._budget.crash_rate:
             return (

@@ -11,6 +11,7 @@ from typing import Any
 from sweeper.core.measurement import Measurement
 from sweeper.core.one_line import one_line
 from sweeper.core.outcome import (
+    PHASES_BEFORE_STEPS,
     Crashed,
     Diverged,
     Measured,
@@ -83,7 +84,11 @@ def outcome_of(report: RanksReport, spec: TrialSpec) -> Outcome:
     if report.ending is not Ending.BY_ITSELF:
         phase = report.phases[silent[0]] if silent else "end"
         return TimedOut(
-            phase=phase, reason=_with(report, f"{_why_ended(report, spec)}, in phase {phase}")
+            phase=phase,
+            reason=_with(
+                report,
+                f"{_why_ended(report, spec)}, in phase {phase}{_what_to_try(phase, spec)}",
+            ),
         )
     for result in report.results:
         if result is not None and result["kind"] == "diverged":
@@ -102,6 +107,13 @@ def _why_ended(report: RanksReport, spec: TrialSpec) -> str:
             " or 20 times the longest step)"
         )
     return f"not done after {spec.timeout_seconds:g} s (launch.timeout_seconds)"
+
+
+def _what_to_try(phase: str, spec: TrialSpec) -> str:
+    """Boards whose devices cannot reach each other's memory hang in the first collective (nccl-tests#117, nccl#2079)."""
+    if spec.accelerator != "cuda" or spec.ranks == 1 or phase not in PHASES_BEFORE_STEPS:
+        return ""
+    return "; where it is NCCL: type export NCCL_P2P_DISABLE=1, or export NCCL_DEBUG=INFO to see what it waits for"
 
 
 def _why_beaten(measurement: Measurement, spec: TrialSpec) -> str:

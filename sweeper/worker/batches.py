@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -60,15 +61,18 @@ class _TokensFile:
         self._tokens = _open_tokens(path)
         self._name = f"workload.tokens_file={path}"
         self._vocab_size = vocab_size
-        if self._tokens.numel() <= spec.sequence_length:
+        if self._tokens.size <= spec.sequence_length:
             raise ValueError(
-                f"{self._name} holds {self._tokens.numel()} tokens,"
+                f"{self._name} holds {self._tokens.size} tokens,"
                 f" fewer than one sample of {spec.sequence_length + 1}"
             )
 
     def __call__(self, *, samples: int, length: int, generator: torch.Generator) -> Tensor:
-        starts = torch.randint(self._tokens.numel() - length, (samples, 1), generator=generator)
-        batch = self._tokens[starts + torch.arange(length + 1)].long()
+        starts = torch.randint(self._tokens.size - length, (samples, 1), generator=generator)
+        drawn = self._tokens[(starts + torch.arange(length + 1)).numpy()]
+        batch = torch.from_numpy(
+            drawn.astype(numpy.int64)
+        )  # what was drawn alone: the file may be of any size
         if int(batch.max()) >= self._vocab_size:
             raise ValueError(
                 f"{self._name} holds the token {int(batch.max())},"
@@ -77,12 +81,10 @@ class _TokensFile:
         return batch
 
 
-def _open_tokens(path: Path) -> Tensor:
-    """A flat tensor over the file, mapped and not read."""
-    import numpy
-
+def _open_tokens(path: Path) -> numpy.ndarray:
+    """All tokens in a row, mapped and not read."""
     if path.suffix == ".npy":
         array = numpy.load(path, mmap_mode="r")
     else:
         array = numpy.memmap(path, dtype=numpy.uint16, mode="r")
-    return torch.from_numpy(array.reshape(-1).astype(numpy.int32))
+    return array.reshape(-1)

