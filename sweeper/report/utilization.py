@@ -19,11 +19,10 @@ def model_flops_utilization(trial: Trial) -> float | None:
     if measurement is None:
         return None
     tflops = measurement.tflops_per_device
-    peak = (
-        _peaks()
-        .get(str(trial.environment.get("device")), {})
-        .get(_DTYPE[str(trial.settings["precision.mode"])])
-    )
+    dtype = _DTYPE[str(trial.settings["precision.mode"])]
+    if dtype == "fp32" and trial.environment.get("tf32"):  # containers may turn it on
+        dtype = "tf32"
+    peak = _peaks().get(str(trial.environment.get("device")), {}).get(dtype)
     return tflops / float(peak) if tflops is not None and peak is not None else None
 
 

@@ -1,4 +1,4 @@
-"""The shared memory that DeepSpeed's CPU communication leaves behind."""
+"""The shared memory that DeepSpeed's CPU communication and NCCL leave behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ SEGMENTS = Path("/dev/shm")
 # DeepSpeed 0.19 (csrc/cpu/comm/shm.cpp): 66 MiB for each rank of each run, named after the port and
 # never unlinked. A study of hundreds of trials would fill the machine's memory with them.
 PATTERN = "deepspeed_allreduce_buffer_*"
-
+# NCCL's, 32 MiB each, stay of ranks that are killed while they connect (llm-d#352).
+NCCL_PATTERN = "nccl-*"
 
 # Ranks that start make and open them one after the other: a new one may not be mapped by all yet.
 SETTLED_SECONDS = 60.0
@@ -21,9 +22,11 @@ SETTLED_SECONDS = 60.0
 def clear_shared_memory(folder: Path = SEGMENTS, *, port: str | None = None) -> list[Path]:
     """Removes this user's segments that no living process has mapped; returns them.
 
-    With ``port`` those of the run that met there, which has ended; else those that are old.
+    With ``port`` those of the run that met there, which has ended; else those that are old, NCCL's too.
     """
-    found = [path for path in folder.glob(PATTERN) if _is_ours(path) and _is_over(path, port)]
+    patterns = [PATTERN] if port is not None else [PATTERN, NCCL_PATTERN]
+    there = [path for pattern in patterns for path in folder.glob(pattern)]
+    found = [path for path in there if _is_ours(path) and _is_over(path, port)]
     if not found:
         return []
     in_use = mapped(found)

@@ -14,7 +14,7 @@ import torch
 from deepspeed.accelerator import get_accelerator
 from deepspeed.git_version_info import accelerator_name, installed_ops
 from deepspeed.ops.op_builder import AsyncIOBuilder
-from deepspeed.ops.op_builder.builder import CUDAOpBuilder, assert_no_cuda_mismatch
+from deepspeed.ops.op_builder.builder import CUDAOpBuilder, installed_cuda_version
 
 
 def environment() -> dict[str, Any]:
@@ -28,6 +28,9 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "deepspeed": deepspeed.__version__,
         "cuda": torch.version.cuda if cuda else None,
+        "nccl": ".".join(map(str, torch.cuda.nccl.version())) if cuda else None,
+        # NGC's containers turn it on (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE).
+        "tf32": torch.get_float32_matmul_precision() != "highest" if cuda else None,
         "threads": torch.get_num_threads(),
         "host": platform.node(),
     }
@@ -52,10 +55,18 @@ def capabilities() -> dict[str, Any]:
         "devices": torch.cuda.device_count() if cuda else None,
         "device_name": torch.cuda.get_device_name() if cuda else cpu_model(),
         "device_memory_bytes": torch.cuda.get_device_properties(0).total_memory if cuda else None,
-        "bf16": bool(accelerator.is_bf16_supported()),
+        "bf16": _has_bf16(),
         "fp16": bool(accelerator.is_fp16_supported()),  # None on a CPU without it
         "libaio": AsyncIOBuilder().is_compatible(verbose=False),
     }
+
+
+def _has_bf16() -> bool:
+    """Natively: below compute capability 8.0 torch only imitates it, more slowly than fp32."""
+    accelerator = get_accelerator()
+    if accelerator.device_name() == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(accelerator.is_bf16_supported())
 
 
 def ops(builders: Sequence[str]) -> dict[str, Any]:
@@ -75,13 +86,20 @@ def ops(builders: Sequence[str]) -> dict[str, Any]:
 
 
 def cuda_toolkit() -> dict[str, Any]:
-    """Whether DeepSpeed would compile for CUDA with the toolkit that torch finds, by its own rule."""
+    """Whether ops would be compiled for CUDA on first use with the toolkit that torch finds.
+
+    By torch's rule (utils/cpp_extension.py): the same major version. DeepSpeed's own, of the minor one too, is
+    for wheels that are built ahead.
+    """
     found = {"torch_cuda": torch.version.cuda, "refused": None}
     if torch.version.cuda is not None:
         try:
-            assert_no_cuda_mismatch()
+            major, _ = installed_cuda_version()
         except Exception as error:  # a toolkit without nvcc, or with one that says something else
             found["refused"] = str(error)
+        else:
+            if str(major) != torch.version.cuda.partition(".")[0]:
+                found["refused"] = f"release {major} is not torch's {torch.version.cuda}"
     return found
 
 

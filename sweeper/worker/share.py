@@ -40,9 +40,10 @@ def check_support(spec: TrialSpec, accelerator: Any) -> None:
 
 
 def limit_memory(spec: TrialSpec, accelerator: Any) -> None:
-    """From here on; the device must have been chosen."""
+    """From here on, on this rank's own device, whichever is chosen at the moment."""
     if accelerator.device_name() == "cpu":
         limit_host_memory(spec.memory_limit_bytes)
     elif spec.memory_limit_bytes:
-        fraction = spec.memory_limit_bytes / accelerator.total_memory()
-        torch.cuda.set_per_process_memory_fraction(min(fraction, 1.0))
+        device = int(os.environ.get("LOCAL_RANK", "0"))
+        fraction = spec.memory_limit_bytes / accelerator.total_memory(device)
+        torch.cuda.set_per_process_memory_fraction(min(fraction, 1.0), device=device)
