@@ -1,14 +1,14 @@
 """Winners of unmodified scripts against runs of the scripts that nobody watches but a clock.
 
 Each kind of ``tests/real/theirs`` is tuned by the real command, finals included. Then it is started as the report
-says, with its own options and with the winner's, in turns, and its optimizer steps are timed from outside. Where
-its own options won they are timed against the fastest of the others, which must not be faster after all.
+says, with its own options and with the winner's, both at once and step by step in turn, and its optimizer steps are
+timed from outside. Where its own options won they are timed against the fastest of the others, which must not be
+faster after all.
 ``python -m benchmarks.scripts [KIND ...]``
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,9 @@ from sweeper.run.launch import free_port
 from tests.real.test_unmodified_scripts import KINDS, THEIRS
 from tests.support import ROOT, environment, run_sweeper
 
-ROUNDS = 4
+ROUNDS = 2
 WITHIN = 0.05
-STEPS, SETTLED_AFTER = 40, 8
+STEPS, SETTLED_AFTER = 35, 5
 # Large enough that a step is more than its bookkeeping.
 WIDTH = "512"
 MEASURE = (
@@ -47,13 +48,48 @@ MEASURE = (
     "hydra.sweeper.n_trials=4",
     "hydra.sweeper.finalists=1",
 )
-# Put before the script: when its tuned engine's optimizer stepped, and the end after enough of them.
+# Put before the script: when its tuned engine's optimizer steps begin and end, in turn with the other one's.
 CLOCK = """
 import inspect, json, os, time
+from pathlib import Path
 from sweeper.worker.script.when_imported import when_imported
 
+ME, OTHER = os.environ["CLOCK_ME"], os.environ["CLOCK_OTHER"]
+PLACE = Path(os.environ["CLOCK_PLACE"])
+TURN = PLACE / "turn"
+
+def wait_for(what):
+    deadline = time.monotonic() + 150
+    while not what():
+        time.sleep(0.0005)
+        if time.monotonic() > deadline:
+            os._exit(9)
+
+def give(name):
+    new = PLACE / f"turn.{ME}"
+    new.write_text(name)
+    new.rename(TURN)
+
 def watch(deepspeed):
-    original, made, stamps = deepspeed.initialize, [], []
+    original, made, spans, is_first = deepspeed.initialize, [], [], os.environ.get("RANK") == "0"
+
+    def pause(num_steps):
+        deepspeed.comm.barrier()
+        if spans:
+            spans[-1].append(time.perf_counter())
+        if is_first:
+            if num_steps > int(os.environ["CLOCK_STEPS"]):
+                (PLACE / f"{ME}.json").write_text(json.dumps(spans))
+            (PLACE / f"ready.{ME}").touch()
+            wait_for(lambda: (PLACE / f"ready.{OTHER}").exists())
+            if num_steps > 1 or not TURN.exists():
+                give(OTHER if num_steps > 1 else "own")
+        deepspeed.comm.barrier()
+        if num_steps > int(os.environ["CLOCK_STEPS"]):
+            os._exit(0)
+        wait_for(lambda: TURN.exists() and TURN.read_text() == ME or (PLACE / f"{OTHER}.json").exists())
+        deepspeed.comm.barrier()
+        spans.append([time.perf_counter()])
 
     def initialize(*given, **named):
         if os.environ.get("CLOCK_CONFIG") and len(made) + 1 == int(os.environ["CLOCK_ENGINE"]):
@@ -70,13 +106,7 @@ def watch(deepspeed):
                 before = engine.global_steps
                 answer = step(*given, **named)
                 if engine.global_steps > before:
-                    stamps.append(time.perf_counter())
-                    if len(stamps) > int(os.environ["CLOCK_STEPS"]):
-                        if os.environ["RANK"] == "0":
-                            with open(os.environ["CLOCK_FILE"], "w") as file:
-                                json.dump(stamps, file)
-                        deepspeed.comm.barrier()
-                        os._exit(0)
+                    pause(engine.global_steps)
                 return answer
 
             engine.step = stepped
@@ -135,16 +165,13 @@ def _confirmed(name: str, place: Path) -> dict[str, Any]:
         return {"script": name, "reason": done.stderr.strip().splitlines()[-1]}
     trials = study.read_trials()
     other, reported = _reported(study, trials)
-    seconds: dict[str, list[list[float]]] = {"own": [], "other": []}
-    for number in range(ROUNDS):
-        for who in ("own", "other") if number % 2 == 0 else ("other", "own"):
-            trial = other if who == "other" else trials[0]
-            seconds[who].append(
-                _steps(study, trial, place / f"{who}-{number}", is_own=who == "own")
-            )
+    seconds = [
+        _in_turn(study, {"own": trials[0], "other": other}, place / f"round-{number}")
+        for number in range(ROUNDS)
+    ]
     ratios = [
-        statistics.median(own) / statistics.median(theirs)
-        for own, theirs in zip(seconds["own"], seconds["other"], strict=True)
+        statistics.median(a / b for a, b in zip(both["own"], both["other"], strict=False))
+        for both in seconds
     ]
     neutral = statistics.median(ratios)
     return {
@@ -174,22 +201,40 @@ def _reported(study: StudyFolder, trials: list[Trial]) -> tuple[Trial, Ratio | N
     return trials[fastest], None
 
 
-def _steps(study: StudyFolder, trial: Trial, place: Path, *, is_own: bool) -> list[float]:
-    """Seconds of each step: by its own command, or by the line that the report prints.
+def _in_turn(study: StudyFolder, trials: dict[str, Trial], place: Path) -> dict[str, list[float]]:
+    """Seconds of each step of both, which run at once."""
+    (place / "clock").mkdir(parents=True)
+    (place / "clock" / "sitecustomize.py").write_text(CLOCK)
+    with ExitStack() as running:
+        started = [
+            running.enter_context(_started(study, trial, place, who))
+            for who, trial in trials.items()
+        ]
+        logs = [process.communicate(timeout=300) for process in started]
+    if not all((place / f"{who}.json").exists() for who in trials):
+        raise SystemExit("\n".join(text[-2000:] for log in logs for text in log))
+    return {who: _seconds(place / f"{who}.json") for who in trials}
+
+
+def _seconds(path: Path) -> list[float]:
+    spans = [span for span in json.loads(path.read_text()) if len(span) == 2]
+    return [end - begin for begin, end in spans][SETTLED_AFTER:]
+
+
+def _started(study: StudyFolder, trial: Trial, place: Path, who: str) -> subprocess.Popen[str]:
+    """By its own command, or by the line that the report prints.
 
     Where that asks for a change in the script's code, the configuration is changed as it says.
     """
     start = start_of(trial.settings, script_facts(study), study.bundle)
     changed = {}
     line = start.command
-    if is_own or start.changes:
+    if who == "own" or start.changes:
         line = shlex.join(_as_typed(study, trial))
-        if not is_own:
+        if who != "own":
             changed = {"CLOCK_CONFIG": str(study.trial(trial.number).ds_config)}
     line = re.sub(r"(launch\.sh'?) ", rf"\1 --master_port={free_port()} ", line, count=1)
-    (place / "clock").mkdir(parents=True)
-    (place / "clock" / "sitecustomize.py").write_text(CLOCK)
-    done = subprocess.run(
+    return subprocess.Popen(
         ["sh", "-ec", line],
         cwd=start.folder,
         env=environment(
@@ -197,21 +242,18 @@ def _steps(study: StudyFolder, trial: Trial, place: Path, *, is_own: bool) -> li
             PYTHONPATH=os.pathsep.join([str(place / "clock"), str(ROOT)]),
             PYTHONDONTWRITEBYTECODE="1",
             TORCH_EXTENSIONS_DIR=str(extensions_dir()),
-            CLOCK_FILE=str(place / "stamps.json"),
+            CLOCK_PLACE=str(place),
+            CLOCK_ME=who,
+            CLOCK_OTHER="own" if who == "other" else "other",
             CLOCK_STEPS=str(STEPS),
             CLOCK_ENGINE=str(trial.settings.get("script.engine") or 1),
             WIDTH=WIDTH,
             **changed,
         ),
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
-        check=False,
     )
-    if not (place / "stamps.json").exists():
-        raise SystemExit(f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-    stamps = json.loads((place / "stamps.json").read_text())
-    return [b - a for a, b in itertools.pairwise(stamps)][SETTLED_AFTER:]
 
 
 def _as_typed(study: StudyFolder, trial: Trial) -> list[str]:
