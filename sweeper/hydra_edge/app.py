@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hydra
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from sweeper.core.folder import TrialFolder
 from sweeper.errors import StudyGone, SweeperError
 from sweeper.hydra_edge.compose import settings_of
+from sweeper.hydra_edge.hydra_versions import main
 from sweeper.hydra_edge.job import Throughput, run_trial
 from sweeper.places import conf_dir
 from sweeper.run.dry_run import check_model, notes_on_model
@@ -20,7 +20,7 @@ from sweeper.run.machine import quick_look
 from sweeper.terminal import exit_with, terminal
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+@main(config_path=str(conf_dir()), config_name="config")
 def app(config: DictConfig) -> Throughput:
     """Runs one trial in Hydra's output folder, and returns its throughput."""
     job = HydraConfig.get()
