@@ -8,6 +8,8 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+from sweeper.errors import EnvironmentUnfit
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -47,7 +49,12 @@ def extensions_dir() -> Path:
 
 @functools.cache
 def _versions() -> str:
-    torch, deepspeed = (metadata.version(name) for name in ("torch", "deepspeed"))
+    try:
+        torch, deepspeed = (metadata.version(name) for name in ("torch", "deepspeed"))
+    except metadata.PackageNotFoundError as error:
+        raise EnvironmentUnfit(
+            f"{error.name} is not installed, and nothing is trained without; type pip install {error.name}"
+        ) from None
     return f"py{platform.python_version()}-torch{torch}-deepspeed{deepspeed}"
 
 

@@ -1,12 +1,17 @@
 """Hugging Face architectures: their shapes, weights, losses and FLOPs, and what is said of a bad config."""
 
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("peft")
+
 import contextlib
 import json
 import os
 import subprocess
 import sys
 
-import pytest
 import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
