@@ -34,6 +34,12 @@ def models_dir() -> Path:
     return _inside_or_beside("models", "__init__.py")
 
 
+def page(name: str) -> str:
+    """Where a page of the documentation is read: an installed package has none."""
+    beside = _PACKAGE.parent / "docs" / name
+    return f"docs/{name}" if beside.is_file() else f"docs/{name} of the source distribution"
+
+
 def _inside_or_beside(name: str, witness: str) -> Path:
     inside = _PACKAGE / name
     return inside if (inside / witness).is_file() else _PACKAGE.parent / name

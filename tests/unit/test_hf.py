@@ -350,7 +350,7 @@ def test_what_is_not_installed_is_said_with_what_to_type(tmp_path, missing, more
     assert 4 == finished.returncode, finished.stderr
     (line,) = finished.stderr.strip().splitlines()
     assert f"needs {missing}, which is not installed" in line
-    assert "type pip install -e '.[hf]'" in line
+    assert "type pip install 'deepspeed-sweeper[hf]'" in line
 
 
 HIDE = """\
