@@ -35,6 +35,7 @@ from sweeper.core.what_fits import (
 )
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.compose import settings_of
+from sweeper.hydra_edge.default_hardware import note_on_hardware
 from sweeper.hydra_edge.deletions import check_deletions
 from sweeper.hydra_edge.explain_hardware import Hardware, hardware_of
 from sweeper.hydra_edge.hydra_versions import VERSION_BASE
@@ -50,7 +51,7 @@ class Explanation:
     """``memory`` and its ``phases`` are None where the model cannot be traced; ``recomputed`` has the
     phases with the other ways of checkpointing, as they are typed.
 
-    ``refusals`` are all that is against the settings. Where the plan forbids them, ``nearest`` are
+    ``notes`` are on what was typed. ``refusals`` are all that is against the settings. Where the plan forbids them, ``nearest`` are
     changes of a setting or two that it allows, and what follows is of the first. ``found`` is what
     would make it fit, ``shorter`` a sequence with which the closest of it would, ``larger_limit``
     what would where no settings do, ``larger_micro_size`` what fits too. ``closest`` is the judgement
@@ -62,6 +63,7 @@ class Explanation:
     machine: Machine
     imagined: bool
     profiled: Profiled
+    notes: tuple[str, ...] = ()
     refusals: tuple[Infeasible | Unsupported, ...] = ()
     nearest: tuple[tuple[Change, ...], ...] = ()
     memory: Judgement | None = None
@@ -95,6 +97,7 @@ def explain(arguments: Sequence[str]) -> Explanation:
         machine=hardware.machine(settings),
         imagined=hardware.imagined,
         profiled=profiled,
+        notes=tuple(filter(None, [note_on_hardware(arguments)])),
         refusals=_refusals(settings, hardware),
     )
     if isinstance(planned.ready, Infeasible):

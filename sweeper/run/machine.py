@@ -40,6 +40,13 @@ def device_count() -> int:
     return min(len(devices), len(visible.split(","))) if visible else len(devices)
 
 
+@functools.cache
+def device_names() -> tuple[str, ...]:
+    """Of all CUDA devices of the machine, as nvidia-smi has them: ``GPU 0: NVIDIA H200 (UUID: ...)``."""
+    lines = [line for line in nvidia_smi("-L") if line.startswith("GPU ")]
+    return tuple(line.partition(": ")[2].partition(" (UUID")[0].strip() for line in lines)
+
+
 def nvidia_smi(*arguments: str) -> list[str]:
     """What it prints, line by line; nothing where it is not there.
 
