@@ -1,5 +1,8 @@
 # Every target does the set-up that it needs.
 PYTHON ?= python3
+PYTHONS ?= python3.10 python3.11 python3.12 python3.13
+# Of these versions there are builds for it, and for no later one.
+LOWEST_PYTHON ?= python3.11
 MODEL ?= gpt2
 ARGS ?=
 VENV := .venv
@@ -15,7 +18,7 @@ ONE_THREAD := OMP_NUM_THREADS=1
 ALONE := tests/real/test_verify.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-fast test-faults test-damage test-storages test-differential test-real test-frameworks test-browser golden pictures recordings test-dashboards test-gpu wheelhouse bench docs lint typecheck check clean
+.PHONY: help setup sweep test test-fast test-faults test-damage test-pythons test-lowest test-storages test-differential test-real test-frameworks test-browser golden pictures recordings test-dashboards test-gpu wheelhouse bench docs lint typecheck check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +50,12 @@ test-faults: $(READY)  ## every injected fault under every runner
 
 test-damage: $(READY)  ## recorded studies, damaged in 305 drawn ways; results/published has what was drawn
 	DAMAGED_STUDIES=305 DAMAGED_STUDIES_COUNTS=results/published/damaged_studies.json $(BIN)/python -m pytest tests/damage
+
+test-pythons:  ## the unit tests on each supported Python that is here (PYTHONS=...), in build/pythons
+	for python in $(PYTHONS); do tests/packaging/other_python.sh $$python build/pythons/$$python || exit 1; done
+
+test-lowest:  ## the unit tests with the lowest versions that pyproject.toml declares (LOWEST_PYTHON=...)
+	tests/packaging/other_python.sh $(LOWEST_PYTHON) build/pythons/lowest --lowest
 
 test-storages: $(READY)  ## studies in PostgreSQL, MySQL and SQLite (apt-get install postgresql mariadb-server)
 	$(BIN)/python -m pytest tests/storages

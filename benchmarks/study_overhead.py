@@ -40,6 +40,7 @@ from sweeper.hydra_edge import schema
 from sweeper.hydra_edge.compose import Composer
 from sweeper.hydra_edge.conditions import Conditions, options_first
 from sweeper.hydra_edge.expressions import read
+from sweeper.hydra_edge.hydra_versions import VERSION_BASE
 from sweeper.hydra_edge.planner import Planner
 from sweeper.places import conf_dir
 from sweeper.search.optuna_sampler import OptunaSampler
@@ -114,7 +115,7 @@ def _composer() -> Iterator[Composer]:
     """Hydra as the command line starts it."""
     schema.register()
     fixed = ["+model=gpt2-nano", "hardware.ranks=2", "workload.global_batch_size=16"]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(conf_dir()), **VERSION_BASE):
         hydra = GlobalHydra.instance().hydra
         typed = [*fixed, "hydra/sweeper=optuna"]
         master = hydra.compose_config("config", typed, run_mode=RunMode.MULTIRUN, from_shell=False)

@@ -269,15 +269,14 @@ def _doctor(rest: Sequence[str]) -> None:
 
 
 def _hydra(arguments: Sequence[str]) -> None:
-    from sweeper.hydra_edge.schema import register
-
-    register()
     from sweeper.hydra_edge.app import app
     from sweeper.hydra_edge.deletions import check_deletions
     from sweeper.hydra_edge.messages import is_expected, usage_error
+    from sweeper.hydra_edge.schema import register
     from sweeper.hydra_edge.script_text import with_text
 
     typed = with_text(with_script(_resumed(arguments)))
+    register(typed)
     check_deletions(typed)
     sys.argv[1:] = with_mode([*map(_opened, typed)])
     asked_for_traceback = "1" in map(os.environ.get, (_FULL_ERROR, _OUR_FULL_ERROR))

@@ -8,6 +8,8 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+from sweeper.errors import EnvironmentUnfit
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -32,6 +34,12 @@ def models_dir() -> Path:
     return _inside_or_beside("models", "__init__.py")
 
 
+def page(name: str) -> str:
+    """Where a page of the documentation is read: an installed package has none."""
+    beside = _PACKAGE.parent / "docs" / name
+    return f"docs/{name}" if beside.is_file() else f"docs/{name} of the source distribution"
+
+
 def _inside_or_beside(name: str, witness: str) -> Path:
     inside = _PACKAGE / name
     return inside if (inside / witness).is_file() else _PACKAGE.parent / name
@@ -47,7 +55,12 @@ def extensions_dir() -> Path:
 
 @functools.cache
 def _versions() -> str:
-    torch, deepspeed = (metadata.version(name) for name in ("torch", "deepspeed"))
+    try:
+        torch, deepspeed = (metadata.version(name) for name in ("torch", "deepspeed"))
+    except metadata.PackageNotFoundError as error:
+        raise EnvironmentUnfit(
+            f"{error.name} is not installed, and nothing is trained without; type pip install {error.name}"
+        ) from None
     return f"py{platform.python_version()}-torch{torch}-deepspeed{deepspeed}"
 
 

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from sweeper.core.settings import Settings
 from sweeper.hydra_edge.compose import settings_of
+from sweeper.hydra_edge.hydra_versions import VERSION_BASE
 from sweeper.hydra_edge.schema import register
 from sweeper.hydra_edge.settings_help import shown
 from sweeper.places import conf_dir
@@ -78,7 +79,7 @@ def _option(path: Path, name: str, group: str) -> Option:
 
 def _composed(*overrides: str) -> Any:
     register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(conf_dir()), **VERSION_BASE):
         return compose("config", list(overrides))
 
 

@@ -93,6 +93,13 @@ def left_out(
     if form.spreads:
         return _left_out_by_a_launcher(form, settings)
     parts = []
+    hardware = settings["hardware"]
+    if form.name == "accelerate" and hardware["accelerator"] == "cpu" and hardware["ranks"] > 1:
+        parts.append(
+            "samples of its own for each rank: without CUDA Accelerate takes every rank for the only one, and "
+            "all train the same; give the loader `sampler=DistributedSampler(dataset, "
+            f'num_replicas={hardware["ranks"]}, rank=int(os.environ["RANK"]))`, or take `--format native`'
+        )
     checkpointing, launch = settings["checkpointing"], settings["launch"]
     if (n := checkpointing["every_nth_block"]) and not (
         form.trainer and recomputes_every_block(settings)

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 
 def install_line(extra: str) -> str:
-    """What to type in the checkout; the package is in no index."""
-    return f"pip install -e '.[{extra}]'"
+    """What to type, of a checkout and of an installed package: pip takes the one that is installed."""
+    return f"pip install 'deepspeed-sweeper[{extra}]'"

@@ -19,7 +19,12 @@ from sweeper.core.spec import TrialSpec
 # Settings that change how a trial is started and how long we wait, or that tell of hardware, not what
 # is trained.
 _NO_WORK = (
+    "hardware.device_name",
+    "hardware.device_link_gigabytes_per_second",
+    "hardware.host_cores",
+    "hardware.host_link_gigabytes_per_second",
     "hardware.host_memory",
+    "hardware.network_gigabytes_per_second",
     "hardware.ranks_per_node",
     "launch.runner",
     "launch.timeout_seconds",

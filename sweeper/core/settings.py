@@ -230,6 +230,23 @@ class HardwareSettings:
         "copy (zero=stage3_hpz); null is all",
         minimum=1,
     )
+    device_name: str | None = knob(
+        "the GPU of hardware that is described by name (hardware=h100); trials run where this one is; null is any"
+    )
+    host_cores: int | None = knob(
+        "what a node's host has, for hardware that is not there (explain); null asks the host",
+        minimum=1,
+    )
+    device_link_gigabytes_per_second: float | None = knob(
+        "from a device to the others of its node, each way (explain tells it); null is not known",
+        minimum=0,
+    )
+    host_link_gigabytes_per_second: float | None = knob(
+        "from a device to its host, each way (explain tells it); null is not known", minimum=0
+    )
+    network_gigabytes_per_second: float | None = knob(
+        "from a device to other nodes, each way (explain tells it); null is not known", minimum=0
+    )
 
     @property
     def memory_limit_bytes(self) -> int | None:

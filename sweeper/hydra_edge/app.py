@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hydra
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -13,14 +12,17 @@ from omegaconf import DictConfig, OmegaConf
 from sweeper.core.folder import TrialFolder
 from sweeper.errors import StudyGone, SweeperError
 from sweeper.hydra_edge.compose import settings_of
+from sweeper.hydra_edge.default_hardware import note_on_hardware
+from sweeper.hydra_edge.hydra_versions import main
 from sweeper.hydra_edge.job import Throughput, run_trial
 from sweeper.places import conf_dir
 from sweeper.run.dry_run import check_model, notes_on_model
+from sweeper.run.hardware_here import check_hardware
 from sweeper.run.machine import quick_look
 from sweeper.terminal import exit_with, terminal
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+@main(config_path=str(conf_dir()), config_name="config")
 def app(config: DictConfig) -> Throughput:
     """Runs one trial in Hydra's output folder, and returns its throughput."""
     job = HydraConfig.get()
@@ -28,6 +30,7 @@ def app(config: DictConfig) -> Throughput:
     folder = TrialFolder(Path(job.runtime.output_dir))
     try:
         settings = settings_of(config)
+        check_hardware(settings)
         check_model(settings)  # in a plain grid, where nothing else has
         trial = run_trial(
             settings,
@@ -43,7 +46,8 @@ def app(config: DictConfig) -> Throughput:
     except SweeperError as error:
         exit_with(error)
     if not _in_a_study(job):
-        for note in (*trial.notes, *notes_on_model(settings)):
+        on_hardware = filter(None, [note_on_hardware(job.overrides.task)])
+        for note in (*on_hardware, *trial.notes, *notes_on_model(settings)):
             screen.say(f"note: {note}")
         screen.row(trial, trial.overrides)
     return Throughput(trial)

@@ -22,6 +22,7 @@ from sweeper.hydra_edge.job import Throughput
 from sweeper.hydra_edge.study_place import own_grid, own_run
 from sweeper.places import conf_dir
 from sweeper.run.dry_run import check_model
+from sweeper.run.hardware_here import check_hardware
 from sweeper.terminal import exit_with, terminal
 
 
@@ -32,7 +33,9 @@ class StudyCallback(Callback):
         try:
             _no_script(_typed(config))
             _no_callbacks(config)
-            check_model(settings_of(config))
+            settings = settings_of(config)
+            check_hardware(settings)
+            check_model(settings)
             own_run(config)
         except SweeperError as error:
             exit_with(error)

@@ -9,6 +9,7 @@ from hydra.types import RunMode
 from sweeper.core.ds_config import ops_needed
 from sweeper.hydra_edge.compose import Composer
 from sweeper.hydra_edge.expressions import read
+from sweeper.hydra_edge.hydra_versions import VERSION_BASE
 from sweeper.hydra_edge.schema import register
 from sweeper.places import conf_dir
 
@@ -20,8 +21,8 @@ def ops_of_default_study(accelerator: str) -> tuple[str, ...]:
         *("+model=gpt2", "hydra/sweeper=optuna"),
         *(f"hardware={accelerator}", "hardware.ranks=1"),
     ]
-    register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    register(study)
+    with initialize_config_dir(str(conf_dir()), **VERSION_BASE):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         config = hydra.compose_config("config", study, run_mode=RunMode.MULTIRUN)

@@ -35,16 +35,15 @@ from sweeper.core.what_fits import (
 )
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.compose import settings_of
+from sweeper.hydra_edge.default_hardware import note_on_hardware
 from sweeper.hydra_edge.deletions import check_deletions
 from sweeper.hydra_edge.explain_hardware import Hardware, hardware_of
+from sweeper.hydra_edge.hydra_versions import VERSION_BASE
 from sweeper.hydra_edge.messages import is_expected, usage_error
 from sweeper.hydra_edge.schema import register
 from sweeper.places import conf_dir
 from sweeper.run.dry_run import check_model
 from sweeper.run.model_profile import Profiled, profile_of
-
-_ON_CUDA = "hardware=cuda"
-_HARDWARE = ("hardware", "hardware.accelerator")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +51,7 @@ class Explanation:
     """``memory`` and its ``phases`` are None where the model cannot be traced; ``recomputed`` has the
     phases with the other ways of checkpointing, as they are typed.
 
-    ``refusals`` are all that is against the settings. Where the plan forbids them, ``nearest`` are
+    ``notes`` are on what was typed. ``refusals`` are all that is against the settings. Where the plan forbids them, ``nearest`` are
     changes of a setting or two that it allows, and what follows is of the first. ``found`` is what
     would make it fit, ``shorter`` a sequence with which the closest of it would, ``larger_limit``
     what would where no settings do, ``larger_micro_size`` what fits too. ``closest`` is the judgement
@@ -64,6 +63,7 @@ class Explanation:
     machine: Machine
     imagined: bool
     profiled: Profiled
+    notes: tuple[str, ...] = ()
     refusals: tuple[Infeasible | Unsupported, ...] = ()
     nearest: tuple[tuple[Change, ...], ...] = ()
     memory: Judgement | None = None
@@ -97,6 +97,7 @@ def explain(arguments: Sequence[str]) -> Explanation:
         machine=hardware.machine(settings),
         imagined=hardware.imagined,
         profiled=profiled,
+        notes=tuple(filter(None, [note_on_hardware(arguments)])),
         refusals=_refusals(settings, hardware),
     )
     if isinstance(planned.ready, Infeasible):
@@ -173,20 +174,17 @@ def _needs(hardware: Hardware, profile: ModelProfile) -> Need:
 
 
 def compose(arguments: Sequence[str]) -> Settings:
-    """The settings that a trial with these overrides would have.
-
-    A GPU that is described by its memory alone brings a GPU's workload and precision.
-    """
+    """The settings that a trial with these overrides would have."""
     for argument in arguments:
         if argument.startswith("-"):
             raise UsageError(
                 f"explain {argument}: takes settings alone; type python -m sweeper explain +model=gpt2"
             )
-    register()
+    register(arguments)
     check_deletions(arguments)
     try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return settings_of(_config(_with_hardware(arguments)))
+        with initialize_config_dir(str(conf_dir()), **VERSION_BASE):
+            return settings_of(_config(arguments))
     except Exception as error:
         if not is_expected(error):
             raise
@@ -203,10 +201,3 @@ def _config(arguments: Sequence[str]) -> DictConfig:
                 f"type {override.get_key_element()}=<one value>"
             )
     return hydra.compose_config("config", list(arguments), run_mode=RunMode.RUN)
-
-
-def _with_hardware(arguments: Sequence[str]) -> list[str]:
-    typed = {argument.lstrip("+").partition("=")[0] for argument in arguments}
-    if "hardware.device_memory" in typed and typed.isdisjoint(_HARDWARE):
-        return [_ON_CUDA, *arguments]
-    return list(arguments)

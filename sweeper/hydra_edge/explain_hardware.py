@@ -47,6 +47,8 @@ def hardware_of(settings: Settings) -> Hardware:
     if described.device_memory is not None:
         gpus = replace(
             here,
+            cores=described.host_cores or here.cores,
+            device_name=described.device_name,
             device_memory_bytes=described.device_memory_bytes,
             bf16=True,
             fp16=True,

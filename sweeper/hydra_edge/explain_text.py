@@ -11,7 +11,7 @@ from sweeper.core.memory.calibration import FIT_MARGIN
 from sweeper.core.memory.demand import PROBABLY_FITS, Demand
 from sweeper.core.memory_limit import DEVICE, HOST, MemoryLimit
 from sweeper.core.outcome import Infeasible, Unsupported
-from sweeper.core.settings import Scalar, Settings
+from sweeper.core.settings import HardwareSettings, Scalar, Settings
 from sweeper.core.spec import TrialSpec
 from sweeper.core.what_fits import MOST_CHANGES, Answer, Found
 from sweeper.hydra_edge.explain import Explanation
@@ -79,7 +79,7 @@ def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
     if explanation.nearest:
         typed = [_typed_all(changes, explanation) for changes in explanation.nearest]
         yield "allowed", f"with {', or with '.join(typed)}"
-    for note in explanation.plan.notes:
+    for note in (*explanation.notes, *explanation.plan.notes):
         yield "note", note
 
 
@@ -92,11 +92,24 @@ def _hardware(explanation: Explanation) -> str:
         )
     if explanation.imagined:
         device = size(machine.device_memory_bytes or 0)
-        return f"{ranks} with {device} a device; described, need not be there"
+        name = f" ({hardware.device_name})" if hardware.device_name else ""
+        more = "".join(f", {text}" for text in _links(hardware))
+        return f"{ranks} with {device} a device{name}{more}; described, need not be there"
     if hardware.accelerator == "cpu":
         memory = size(machine.host_memory_bytes)
         return f"{ranks} on this host, {machine.cores} cores, {memory}"
     return f"{ranks}; {machine.devices} x {machine.device_name or 'CUDA device'} here"
+
+
+def _links(hardware: HardwareSettings) -> Iterator[str]:
+    """What is said of them, each way."""
+    for where, speed in (
+        ("to the next device", hardware.device_link_gigabytes_per_second),
+        ("to the host", hardware.host_link_gigabytes_per_second),
+        ("to other nodes", hardware.network_gigabytes_per_second),
+    ):
+        if speed is not None:
+            yield f"{speed:g} GB/s {where}"
 
 
 def _describe_it(explanation: Explanation) -> str:
@@ -104,7 +117,7 @@ def _describe_it(explanation: Explanation) -> str:
     devices = explanation.machine.devices
     if devices is None or devices >= explanation.plan.settings.hardware.ranks:
         return ""
-    return "; for hardware that is not there type hardware.device_memory=24GiB"
+    return "; for hardware that is not there type hardware.device_memory=24GiB, or hardware=h100"
 
 
 def _layout(settings: Settings) -> Iterator[str]:
@@ -172,7 +185,7 @@ def _advice(explanation: Explanation) -> Iterator[str]:
     if explanation.larger_micro_size is not None:
         yield paragraph(
             f"There is room: batch.micro_size={explanation.larger_micro_size} is the largest "
-            "micro-batch that surely fits too."
+            "micro-batch that surely fits."
         )
     found, memory = explanation.found, explanation.memory
     if found is None or (legal and memory and memory.fit and memory.fit.enough):
@@ -213,7 +226,7 @@ def _no_answer(explanation: Explanation, found: Found) -> Iterator[str]:
     yield from _larger_host(explanation)
     if better and explanation.shorter is not None:
         (change,) = explanation.shorter.changes
-        yield f"It would surely fit with {change.typed} too."
+        yield f"It would surely fit with these and {change.typed} together."
 
 
 def _least(explanation: Explanation, memory: Judgement, closest: Answer) -> str:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from sweeper.core.objective import Objective
 from sweeper.core.settings import FREE_GROUPS, Settings, ranks_on_node
+from sweeper.hydra_edge.default_hardware import default_hardware
+from sweeper.hydra_edge.hydra_versions import register_resolver, store
 from sweeper.hydra_edge.settings_help import settings_help
-from sweeper.run.machine import accelerator, device_count
+from sweeper.run.machine import device_count
 
 SAMPLERS: dict[str, dict[str, Any]] = {
     "guided": {"_target_": "sweeper.search.guide.Guide"},
@@ -101,8 +102,8 @@ _SWEEPER_NODE = {
 }
 
 
-def register() -> None:
-    """Registers plugin, schema and resolvers; may be called again.
+def register(arguments: Sequence[str] = ()) -> None:
+    """Registers plugin, schema and resolvers; may be called again. ``arguments`` are those of the command line.
 
     The plugin scan comes first: Hydra 1.3 imports plugin modules anew in it, and the last one to
     register the name ``optuna`` (the published plugin has it too) would win.
@@ -111,7 +112,9 @@ def register() -> None:
     from hydra_plugins.sweeper_optuna import OptunaSweeper
 
     plugins.register(OptunaSweeper)
-    _store(
+    # Hydra 1.4 resolves nothing in a defaults list but groups, so the default is made here.
+    store("sweeper_hardware", {"defaults": [{"hardware": default_hardware(arguments)}, "_self_"]})
+    store(
         "sweeper_schema",
         {
             name: _unfrozen(kind)
@@ -123,39 +126,35 @@ def register() -> None:
         | {name: DictConfig({}, flags={"struct": False}) for name in (*FREE_GROUPS, "callbacks")},
     )
     for name in ("optuna", "deepspeed"):
-        _store(name, _SWEEPER_NODE, group="hydra/sweeper", package="_global_")
+        store(name, _SWEEPER_NODE, group="hydra/sweeper", package="_global_")
     # In the place of a model, and no option of conf/model/.
     name = "${sweeper.script_name:${script.path},${script.module}}"
     node = {"name": name, "_target_": "${script.path}"}
-    _store("script", node, group="model")
+    store("script", node, group="model")
     for name, node in SAMPLERS.items():
         # Open: what a sampler of Optuna's may be given is for Optuna to say.
         values: dict[str, Any] = {"seed": None, **node}
         open_node = DictConfig(values, flags={"struct": False})
-        _store(name, open_node, group="hydra/sweeper/sampler")
+        store(name, open_node, group="hydra/sweeper/sampler")
     for name, resolver in (
-        ("accelerator", accelerator),
         ("device_count", lambda: max(device_count(), 1)),
         ("ranks_on_node", ranks_on_node),
         ("study", _study_name),
-        ("trial", "{:04d}".format),
+        ("trial", _trial_name),
         ("script_name", _script_name),
     ):
-        OmegaConf.register_new_resolver(f"sweeper.{name}", resolver, use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("sweeper.settings_help", _settings_help, replace=True)
+        register_resolver(f"sweeper.{name}", resolver, use_cache=True)
+    register_resolver("sweeper.settings_help", _settings_help, use_cache=False)
+
+
+def _trial_name(number: int) -> str:
+    return f"{number:04d}"
 
 
 def _script_name(path: str, module: str | None) -> str:
     """Part of a study's: the module's, the file's without its suffix, of ``__main__.py`` its folder's."""
     file = Path(path)
     return module or (file.parent.name if file.stem == "__main__" else file.stem)
-
-
-def _store(name: str, node: Any, *, group: str | None = None, package: str | None = None) -> None:
-    store = ConfigStore.instance()
-    # Hydra 1.4 warns of a clash unless it is told that it is meant.
-    replace = {"replace": True} if "replace" in inspect.signature(store.store).parameters else {}
-    store.store(name=name, group=group, node=node, package=package, provider="sweeper", **replace)
 
 
 def _unfrozen(cls: type) -> type:

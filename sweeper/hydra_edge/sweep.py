@@ -34,6 +34,7 @@ from sweeper.hydra_edge.budget import budget_of
 from sweeper.hydra_edge.compose import Composer, callbacks_of, objective_of
 from sweeper.hydra_edge.conclude import conclude, play_finals
 from sweeper.hydra_edge.conditions import Conditions, options_first
+from sweeper.hydra_edge.default_hardware import note_on_hardware
 from sweeper.hydra_edge.expressions import Typed, read
 from sweeper.hydra_edge.job_runner import JobRunner
 from sweeper.hydra_edge.messages import check_options
@@ -59,6 +60,7 @@ from sweeper.hydra_edge.warm_start import earlier_trials, what_is_learned
 from sweeper.hydra_edge.work import work_of
 from sweeper.run.dry_run import check_model, groups_that_do_nothing, notes_on_model
 from sweeper.run.exclusive import what_disturbs
+from sweeper.run.hardware_here import check_hardware
 from sweeper.run.interrupts import Interrupts
 from sweeper.run.launch import devices_of
 from sweeper.run.left_out import left_out
@@ -96,6 +98,7 @@ def sweep(
     screen = terminal()
     composer = compose(typed.fixed)
     found = composed(composer, typed.space)
+    check_hardware(found.settings)
     followed = Followed(make_callbacks(_callbacks(typed.space, composer)), screen.say)
     check_storage_of(options)
     folder, at, made = place_of(config)
@@ -239,7 +242,8 @@ def _study_in(
             f"note: candidates that differ in {' or '.join(found.other_training)} train something else: "
             "they are ranked by speed alone, and their losses are not held against the baseline's"
         )
-    for note in (*plan(settings, machine).notes, *notes_on_model(settings)):
+    on_hardware = filter(None, [note_on_hardware(typed.fixed)])
+    for note in (*on_hardware, *plan(settings, machine).notes, *notes_on_model(settings)):
         screen.say(f"note: {note}")
     for disturbance in what_disturbs(devices_of(accelerator, settings.hardware.ranks)):
         screen.say(f"note: {disturbance}")

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
+from sweeper.core.exhaustive import assert_never
 from sweeper.core.visible import visible
 from sweeper.report.figure import Figure
 from sweeper.report.html_table import bars_of, table_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from html import escape
-from typing import assert_never
 from urllib.parse import quote
 
+from sweeper.core.exhaustive import assert_never
 from sweeper.core.visible import reads_from_the_right, visible
 from sweeper.report.page.blocks import Cell, Code, Link, Piece, Strong
 

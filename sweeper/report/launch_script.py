@@ -10,6 +10,14 @@ from sweeper.core.start import LAUNCHERS_LOCAL_RANK
 from sweeper.run.launch import STEADY_ALLOCATOR
 
 _SHELL = ["#!/bin/sh"]
+# Asked of the interpreter that trains, on the machine that trains: elsewhere there are none, or others.
+_BUILT_OPS = [
+    'if [ -z "${TORCH_EXTENSIONS_DIR:-}" ]; then',
+    "    built=$(python -c 'from sweeper.places import extensions_dir; print(extensions_dir())' "
+    "2> /dev/null) || built=",
+    '    if [ -d "$built" ]; then export TORCH_EXTENSIONS_DIR="$built"; fi',
+    "fi",
+]
 
 
 def deepspeed_script(settings: Mapping[str, Any], local_rank: str | None = None) -> str:
@@ -94,7 +102,7 @@ def _environment(settings: Mapping[str, Any]) -> list[str]:
         ]
     if launch["cuda_allocator"]:
         lines.append(f"export PYTORCH_CUDA_ALLOC_CONF={shlex.quote(launch['cuda_allocator'])}")
-    return lines
+    return [*lines, *_BUILT_OPS]
 
 
 def _text(lines: list[str]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import assert_never
 
+from sweeper.core.exhaustive import assert_never
 from sweeper.core.visible import visible
 from sweeper.report.html_text import link
 from sweeper.report.page.blocks import (

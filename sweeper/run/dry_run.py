@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sweeper.core.settings import HUGGING_FACE, Settings
 from sweeper.errors import UsageError
+from sweeper.places import page
 from sweeper.run.model_profile import profile_of
 from sweeper.run.tried import Tried, tried
 
@@ -17,10 +18,12 @@ def check_model(settings: Settings) -> None:
         return
     mistake = mistake.removesuffix(".")
     if settings.model_target == HUGGING_FACE:
-        raise UsageError(f"{mistake}; docs/models-hf.md says what is asked of a config")
+        raise UsageError(f"{mistake}; {page('models-hf.md')} says what is asked of a config")
     if settings.model_target.startswith(_PRESETS):
-        raise UsageError(f"{mistake}; docs/reference/models.md has the arguments of each model")
-    raise UsageError(f"{mistake}; docs/models-factory.md says what is asked of a factory")
+        raise UsageError(
+            f"{mistake}; {page('reference/models.md')} has the arguments of each model"
+        )
+    raise UsageError(f"{mistake}; {page('models-factory.md')} says what is asked of a factory")
 
 
 def notes_on_model(settings: Settings) -> tuple[str, ...]:

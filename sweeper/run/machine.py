@@ -17,6 +17,7 @@ from sweeper.core.machine import Machine
 from sweeper.errors import EnvironmentUnfit
 from sweeper.places import import_root
 from sweeper.run.cuda_devices import visible_devices
+from sweeper.run.nvidia_smi import gpus
 
 PROBE_TIMEOUT_SECONDS = 180
 
@@ -31,6 +32,11 @@ def accelerator() -> str:
 def device_count() -> int:
     """CUDA devices that a trial would see; raises EnvironmentUnfit where the driver cannot tell."""
     return len(visible_devices())
+
+
+def device_names() -> tuple[str, ...]:
+    """Of all CUDA devices of the machine, as nvidia-smi has them."""
+    return tuple(gpu.name for gpu in gpus())
 
 
 def quick_look() -> Machine:

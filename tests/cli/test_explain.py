@@ -311,6 +311,48 @@ def test_without_a_gpu_it_says_how_to_ask_for_one(tmp_path):
     assert "what a device has is not known" in words
 
 
+def test_a_gpu_is_described_by_its_name(tmp_path):
+    text = explained(
+        "+model=llama-8b", "hardware=h100", "hardware.ranks=8", "zero=stage2", cwd=tmp_path
+    )
+    words = " ".join(text.split())
+    assert (
+        "8 cuda ranks with 79 GiB a device (NVIDIA H100 80GB HBM3), 450 GB/s to the next" in words
+    )
+    assert "64 samples of 1024 tokens" in words
+    assert "plan legal" in words
+    assert "the host of 8 ranks needs about 16 GiB of 2048 GiB" in words
+
+
+def test_an_accelerator_without_its_group_is_explained_with_what_the_group_brings(tmp_path):
+    typed = ("+model=gpt2-xl", "hardware.accelerator=cuda", "hardware.ranks=8")
+    words = " ".join(explained(*typed, cwd=tmp_path, CUDA_VISIBLE_DEVICES="").split())
+    assert "hardware.accelerator=cuda is taken for hardware=cuda" in words
+    assert "64 samples of 1024 tokens" in words
+    assert "bf16" in words
+
+
+def test_trials_on_a_gpu_that_is_not_here_are_refused_before_anything_is_made(tmp_path):
+    for typed in (("hardware=h100", "hydra/sweeper=optuna"), ("hardware=cuda",)):
+        refused = run_sweeper("+model=gpt2-nano", *typed, cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
+        assert 4 == refused.returncode
+        (line,) = refused.stderr.strip().splitlines()
+        assert "this machine has no CUDA device; type hardware=cpu for trials here" in line
+        assert [] == list(tmp_path.iterdir())
+
+
+def test_what_else_would_be_needed_is_told_from_what_would_do_instead(tmp_path):
+    small = (
+        "+model=gpt2-xl",
+        "hardware.device_memory=2.2GiB",
+        "hardware.ranks=8",
+        "batch.micro_size=4",
+    )
+    words = " ".join(explained(*small, cwd=tmp_path).split())
+    assert " too." not in words
+    assert "It would surely fit with these and workload.sequence_length=512 together" in words
+
+
 def test_a_model_that_cannot_be_traced_is_explained_with_what_is_known(tmp_path):
     text = explained("model._target_=tests.unit.factories.LooksAtValues", cwd=tmp_path)
     assert "memory not known: " in text

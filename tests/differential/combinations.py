@@ -25,6 +25,7 @@ from sweeper.core.settings import Settings, with_values
 from sweeper.hydra_edge import schema
 from sweeper.hydra_edge.compose import Composer
 from sweeper.hydra_edge.expressions import read
+from sweeper.hydra_edge.hydra_versions import VERSION_BASE
 from sweeper.places import conf_dir
 from sweeper.run.runners import runner
 
@@ -64,7 +65,7 @@ def combinations(number: int, *, seed: int) -> Iterator[Combination]:
     """The same ones for a seed; the first of a larger number are those of a smaller one."""
     schema.register()
     drawn = random.Random(seed)
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(conf_dir()), **VERSION_BASE):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         typed = [*FIXED, "hydra/sweeper=optuna", "space=full"]

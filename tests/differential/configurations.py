@@ -23,6 +23,7 @@ from sweeper.core.spec import TrialSpec
 from sweeper.errors import UsageError
 from sweeper.hydra_edge import schema
 from sweeper.hydra_edge.compose import Composer
+from sweeper.hydra_edge.hydra_versions import VERSION_BASE
 from sweeper.hydra_edge.script_knobs import baseline_overrides
 from sweeper.places import conf_dir, extensions_dir
 from sweeper.run.launch import free_port
@@ -312,7 +313,7 @@ class _composing:
 
     def __enter__(self) -> Any:
         schema.register()
-        self._context = initialize_config_dir(str(conf_dir()), version_base="1.3")
+        self._context = initialize_config_dir(str(conf_dir()), **VERSION_BASE)
         self._context.__enter__()
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None

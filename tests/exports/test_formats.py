@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -25,11 +27,13 @@ from sweeper.core.framework_arguments import (
 )
 from sweeper.core.plan import specification
 from sweeper.errors import UsageError
-from sweeper.report.launch_script import slurm_script, torchrun_script
+from sweeper.places import extensions_dir
+from sweeper.report.launch_script import deepspeed_script, slurm_script, torchrun_script
 from sweeper.run.launch import STEADY_ALLOCATOR
-from tests.support import MACHINE, nano
+from tests.support import MACHINE, ROOT, nano
 
 VARIANTS = [trainer_variant, accelerate_variant, lightning_variant]
+CUDA = {"hardware.accelerator": "cuda", "hardware.ranks": 2}
 STAGE3 = {"zero.stage": 3, "precision.mode": "bf16", "batch.micro_size": 2}
 SPREAD = ["tensor", "pipeline", "sequence", "expert"]
 OWN_MODEL = [f for f in FORMATS.values() if not f.spreads]
@@ -248,6 +252,18 @@ def test_a_launcher_that_leaves_one_thread_to_an_offloaded_optimizer_is_told_of(
     assert any("`OMP_NUM_THREADS`: unset it is 1" in part for part in told)
 
 
+def test_ranks_on_the_cpu_that_accelerate_takes_for_one_are_told_of():
+    def told(**changes):
+        return any(
+            "all train the same" in part
+            for part in left_out(FORMATS["accelerate"], config_of(), settings_of(**changes))
+        )
+
+    assert told(**{"hardware.ranks": 2})
+    assert not told()
+    assert not told(**CUDA)
+
+
 def test_accelerates_yaml_has_only_what_is_allowed_beside_a_deepspeed_file():
     launched = accelerate_config(
         config_of(**STAGE3), settings_of(**{"hardware.ranks": 2}), ds_config="/x.json"
@@ -337,6 +353,27 @@ def test_torchrun_starts_the_ranks_of_the_trial_in_its_environment(tmp_path):
     assert {f"{name}={value}" for name, value in STEADY_ALLOCATOR.items()} <= set(said)
 
 
+@pytest.mark.parametrize(
+    ("make", "program"),
+    [(deepspeed_script, "deepspeed"), (torchrun_script, "torchrun"), (slurm_script, "srun")],
+)
+def test_the_ops_that_were_built_are_found_where_they_are(tmp_path, monkeypatch, make, program):
+    def folder(**more):
+        python = {"PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        here = {"PYTHONPATH": str(ROOT), "SWEEPER_CACHE_DIR": str(tmp_path / "cache")}
+        node = {"SLURM_CPUS_ON_NODE": "2"}
+        said = started(tmp_path, make(settings_of()), program, **{**node, **python, **here, **more})
+        return [line.partition("=")[2] for line in said if line.startswith("TORCH_EXTENSIONS_DIR=")]
+
+    assert [] == folder()
+    monkeypatch.setenv("SWEEPER_CACHE_DIR", str(tmp_path / "cache"))
+    extensions_dir().mkdir(parents=True)
+    assert [str(extensions_dir())] == folder()
+    assert ["/mine"] == folder(TORCH_EXTENSIONS_DIR="/mine")
+    (tmp_path / "python").symlink_to("/bin/false")  # one without this package
+    assert [] == folder()
+
+
 def test_torchrun_gives_a_script_that_asks_for_it_its_rank(tmp_path):
     said = started(tmp_path, torchrun_script(settings_of(), "--local_rank"), "torchrun")
     rank = said[said.index("--no-python") + 1 : said.index("two words") + 1]
@@ -349,9 +386,6 @@ def test_torchrun_gives_a_script_that_asks_for_it_its_rank(tmp_path):
         check=True,
     )
     assert ["-u", "train.py", "--local_rank=1", "two words"] == done.stdout.splitlines()[:4]
-
-
-CUDA = {"hardware.accelerator": "cuda", "hardware.ranks": 2}
 
 
 def test_torchrun_leaves_no_single_thread_on_a_gpu_host(tmp_path):

@@ -118,6 +118,10 @@ def test_accelerate_trains_as_the_trial_did(study, tmp_path):
         micro=spec.micro_size,
     )
     assert_trained_as(spec, counted)
+    trained = [sample for samples in counted["samples"] for sample in samples]
+    assert spec.ranks > 1
+    assert spec.global_batch_size * NUM_STEPS == len(set(trained)) == len(trained)
+    assert "sampler=DistributedSampler(dataset, num_replicas=2" in study.bundle.readme.read_text()
 
 
 def test_lightnings_strategy_makes_the_trials_configuration_of_its_file(study):

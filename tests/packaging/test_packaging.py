@@ -1,30 +1,56 @@
 """What an installed package brings, and that it works away from the checkout."""
 
+import email
 import os
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
+from dataclasses import dataclass
+from importlib.metadata import PathDistribution
 from pathlib import Path
 
 import pytest
 
 from tests.support import ROOT
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """The wheel is made from the source distribution."""
+
+    sdist: Path
+    wheel: Path
+    said: str
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
-         "--wheel-dir", str(folder), str(ROOT)],
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built")
+    made = subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)],
         check=True,
         capture_output=True,
+        text=True,
         env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
-    )  # fmt: skip
-    (built,) = folder.glob("*.whl")
-    return built
+    )
+    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    return Built(sdist=sdist, wheel=wheel, said=made.stdout + made.stderr)
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    return built.wheel
+
+
+@pytest.fixture(scope="module")
+def about(wheel):
+    with zipfile.ZipFile(wheel) as files:
+        (name,) = [n for n in files.namelist() if n.endswith(".dist-info/METADATA")]
+        return email.message_from_bytes(files.read(name))
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +77,65 @@ def test_the_wheel_puts_nothing_on_the_path_but_the_package_and_the_plugin(site)
     top = {path.name for path in site.iterdir() if not path.name.endswith(".dist-info")}
     assert {"sweeper", "hydra_plugins"} == top
     assert ["sweeper_optuna"] == [path.name for path in (site / "hydra_plugins").iterdir()]
+
+
+def test_setuptools_has_nothing_to_warn_of(built):
+    assert "would be ignored" not in built.said
+    assert "SetuptoolsDeprecationWarning" not in built.said
+
+
+def test_the_source_distribution_has_all_that_is_kept_beside_the_package(built):
+    with tarfile.open(built.sdist) as files:
+        there = {name.partition("/")[2] for name in files.getnames()}
+    kept = subprocess.run(
+        ["git", "ls-files", "docs", "examples", "tests", "conf", "models", "benchmarks"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\n")
+    wanted = {"CHANGELOG.md", "DECISIONS.md", "README.md", "Makefile", "constraints.txt"}
+    assert set() == {*filter(None, kept), *wanted} - there
+    assert not [name for name in there if "__pycache__" in name or "node_modules" in name]
+
+
+def test_the_metadata_says_what_an_index_page_shows(about):
+    assert "The sweeper authors" == about["Author"]
+    assert "Apache-2.0" == about["License-Expression"]
+    assert "deepspeed" in about["Keywords"]
+    assert "Programming Language :: Python :: 3.10" in about.get_all("Classifier")
+    assert "text/markdown" == about["Description-Content-Type"]
+
+
+def test_what_an_index_page_shows_has_no_link_into_the_checkout(about):
+    links = re.findall(r"\]\(([^)]*)\)", about.get_payload())
+    assert links
+    assert [] == [link for link in links if not link.startswith("https://")]
+
+
+def test_what_is_typed_on_an_index_page_is_understood(about, site, tmp_path):
+    (line,) = re.findall(r"^sweeper (explain .*?)\s*#", about.get_payload(), flags=re.M)
+    shown = python(site, "-m", "sweeper", *line.split(), cwd=tmp_path)
+    assert 0 == shown.returncode, shown.stderr
+    extras = set(
+        re.findall(r"`(\w+)`", about.get_payload().partition("Extras: ")[2].partition(": ")[0])
+    )
+    assert {"hf"} < extras <= set(about.get_all("Provides-Extra"))
+
+
+def test_hydra_finds_the_sweeper_by_an_entry_point_too(site):
+    (folder,) = site.glob("*.dist-info")
+    (entry,) = PathDistribution(folder).entry_points.select(group="hydra.plugins")
+    assert "OptunaSweeper" == entry.load().__name__
+
+
+def test_what_an_installed_package_says_to_read_or_type_is_not_of_a_checkout(site, tmp_path):
+    code = "from sweeper.places import page; print(page('models-hf.md'))"
+    said = python(site, "-c", code, cwd=tmp_path).stdout
+    assert "docs/models-hf.md of the source distribution" == said.strip()
+    code = "from sweeper.core.extras import install_line; print(install_line('hf'))"
+    said = python(site, "-c", code, cwd=tmp_path).stdout
+    assert "pip install 'deepspeed-sweeper[hf]'" == said.strip()
 
 
 def test_the_wheel_has_the_configuration_and_the_models(site):

@@ -177,7 +177,7 @@ def test_a_missing_package_is_one_line_that_names_the_extra(name, monkeypatch):
     said = f"callbacks={name} needs the package {PACKAGES[name]}"
     with pytest.raises(UsageError, match=said) as raised:
         make_callbacks(chosen(name))
-    assert f"pip install -e '.[{name}]'" in str(raised.value)
+    assert f"pip install 'deepspeed-sweeper[{name}]'" in str(raised.value)
 
 
 def test_a_package_that_a_callback_of_ones_own_lacks_is_named_as_it_is(tmp_path, monkeypatch):

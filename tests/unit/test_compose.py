@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sweeper.errors import EnvironmentUnfit
 from sweeper.hydra_edge import schema
 from sweeper.hydra_edge.compose import Composer, settings_of
+from sweeper.hydra_edge.hydra_versions import VERSION_BASE, register_resolver
 from sweeper.hydra_edge.messages import usage_error
 from sweeper.places import conf_dir
 
@@ -20,7 +21,7 @@ TYPED = ["+model=gpt2-nano", "hydra/sweeper=optuna"]
 @pytest.fixture
 def hydra():
     schema.register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(conf_dir()), **VERSION_BASE):
         yield GlobalHydra.instance().hydra
 
 
@@ -79,7 +80,7 @@ def test_what_a_resolver_of_ours_says_is_not_hidden_by_hydra():
     def hangs():
         raise EnvironmentUnfit("the driver hangs; restart the machine")
 
-    OmegaConf.register_new_resolver("hangs", hangs)
+    register_resolver("hangs", hangs, use_cache=False)
     config = OmegaConf.create({"accelerator": "${hangs:}"})
     try:
         with pytest.raises(OmegaConfBaseException) as error:

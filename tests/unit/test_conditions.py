@@ -12,6 +12,7 @@ from sweeper.hydra_edge.baseline import composed
 from sweeper.hydra_edge.compose import Composer, options
 from sweeper.hydra_edge.conditions import Conditions, options_first
 from sweeper.hydra_edge.expressions import read
+from sweeper.hydra_edge.hydra_versions import VERSION_BASE
 from sweeper.places import conf_dir
 from sweeper.search.optuna_sampler import OptunaSampler
 from sweeper.search.optuna_study import open_study
@@ -23,7 +24,7 @@ FIXED = ["+model=gpt2-nano", "hardware.ranks=2", "workload.global_batch_size=16"
 @pytest.fixture
 def hydra():
     schema.register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with initialize_config_dir(str(conf_dir()), **VERSION_BASE):
         yield GlobalHydra.instance().hydra
 
 
@@ -31,7 +32,7 @@ def space_and_composer(hydra, name):
     typed = [*FIXED, "hydra/sweeper=optuna", f"space={name}"]
     master = hydra.compose_config("config", typed, run_mode=RunMode.MULTIRUN, from_shell=False)
     space = read([], dict(master.hydra.sweeper.params)).space
-    return options_first(space), Composer(hydra.config_loader, master, FIXED)
+    return options_first(space), Composer(hydra.config_loader, master, [*FIXED, f"space={name}"])
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """One step of a model of the user's own: what is right, and the line for what is wrong."""
 
+import pytest
+
+pytest.importorskip("deepspeed")
+
 import json
 import re
 from dataclasses import asdict
-
-import pytest
 
 from sweeper.core.settings import HUGGING_FACE
 from sweeper.run.ask import ask

@@ -1,4 +1,7 @@
 import pytest
+
+pytest.importorskip("deepspeed")
+
 from deepspeed.runtime.config import DeepSpeedConfig
 
 from sweeper.core.ds_config import TOP_LEVEL_KEYS

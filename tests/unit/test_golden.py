@@ -1,5 +1,6 @@
 """report.md of recorded studies, word for word; ``make golden`` writes them anew, for a person to read the difference."""
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -39,6 +40,7 @@ def test_the_report_of_a_recorded_study_is_the_golden_one(name, tmp_path, monkey
     written, golden = folder.report.read_text(), GOLDEN / f"{name}.report.md"
     if os.environ.get("REFRESH_GOLDEN"):
         golden.write_text(written)
-    assert golden.read_text() == written, (
-        "if that is meant, type make golden and read the difference"
-    )
+    lines = golden.read_text().splitlines(keepends=True)
+    if importlib.util.find_spec("pyarrow") is None:  # an extra
+        lines = [line for line in lines if "(trials.parquet)" not in line]
+    assert "".join(lines) == written, "if that is meant, type make golden and read the difference"

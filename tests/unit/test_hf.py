@@ -1,12 +1,17 @@
 """Hugging Face architectures: their shapes, weights, losses and FLOPs, and what is said of a bad config."""
 
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("peft")
+
 import contextlib
 import json
 import os
 import subprocess
 import sys
 
-import pytest
 import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
@@ -345,7 +350,7 @@ def test_what_is_not_installed_is_said_with_what_to_type(tmp_path, missing, more
     assert 4 == finished.returncode, finished.stderr
     (line,) = finished.stderr.strip().splitlines()
     assert f"needs {missing}, which is not installed" in line
-    assert "type pip install -e '.[hf]'" in line
+    assert "type pip install 'deepspeed-sweeper[hf]'" in line
 
 
 HIDE = """\

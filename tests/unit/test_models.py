@@ -1,8 +1,11 @@
+import pytest
+
+pytest.importorskip("torch")
+
 import importlib
 import inspect
 import re
 
-import pytest
 import torch
 import yaml
 

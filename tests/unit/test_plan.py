@@ -109,7 +109,15 @@ def test_the_device_is_in_the_key_only_where_it_is_described():
 
 
 def test_what_is_said_of_nodes_is_no_other_work():
-    described = {"hardware.host_memory": "8GiB", "hardware.ranks_per_node": 4}
+    described = {
+        "hardware.host_memory": "8GiB",
+        "hardware.ranks_per_node": 4,
+        "hardware.device_name": "NVIDIA H200",
+        "hardware.host_cores": 8,
+        "hardware.device_link_gigabytes_per_second": 450,
+        "hardware.host_link_gigabytes_per_second": 64,
+        "hardware.network_gigabytes_per_second": 50,
+    }
     assert plan(nano(), MACHINE).key == plan(nano(**described), MACHINE).key
 
 

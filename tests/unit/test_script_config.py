@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest.importorskip("deepspeed")
+
 from sweeper.core.plan import plan
 from sweeper.core.script_config import substituted, with_typed, without_side_effects
 from sweeper.worker.ds_resolved import resolve

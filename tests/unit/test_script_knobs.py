@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest.importorskip("deepspeed")
+
 from sweeper.core.script import check_arguments, words
 from sweeper.core.script_work import StepWork, followed_by, grows
 from sweeper.errors import UsageError

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest.importorskip("torch")
+
 from sweeper.worker.script.children import why_not_timed
 from sweeper.worker.script.meeting import contradiction, met_at
 

@@ -1,5 +1,9 @@
 """What stands in for DeepSpeed's and the frameworks' functions while a script runs, with fakes behind it."""
 
+import pytest
+
+pytest.importorskip("deepspeed")
+
 import importlib.util
 import inspect
 import json
@@ -9,7 +13,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import deepspeed
-import pytest
 from deepspeed.runtime.config import DeepSpeedConfig
 
 from sweeper.core.plan import plan

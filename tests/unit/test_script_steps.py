@@ -1,9 +1,12 @@
 """Steps that a script takes at its engine, timed from outside; the engine is a fake."""
 
+import pytest
+
+pytest.importorskip("torch")
+
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
-import pytest
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _BaseDataLoaderIter
