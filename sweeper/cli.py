@@ -18,30 +18,19 @@ from typing import Any, NoReturn
 from sweeper.core.files import is_full
 from sweeper.errors import EnvironmentUnfit, StudyGone, SweeperError, UsageError, masked
 
-# Hydra's own commands: with one of these nothing is run, or the user has said how.
-_HYDRA_COMMANDS = frozenset(
-    [
-        "-m",
-        "--multirun",
-        "-r",
-        "--run",
-        "-c",
-        "--cfg",
-        "-i",
-        "--info",
-        "-h",
-        "--help",
-        "--hydra-help",
-        "-sc",
-        "--shell-completion",
-        "--experimental-rerun",
-    ]
-)
 # What a file system refuses whoever asks; a file that is missing would be our mistake.
 _REFUSED = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
     *(errno.ELOOP, errno.ENAMETOOLONG),
 )
+_VERSION = ("--version", "-V", "version")
+VERBS = ("explain", "report", "export", "verify", "doctor", "help", "version")
+_AS_TYPED = {
+    "explain": "explain +model=gpt2 zero=stage3",
+    "report": "report results/<study>",
+    "export": "export results/<study> --format hf",
+    "verify": "verify results/<study>",
+}
 _FULL_ERROR, _OUR_FULL_ERROR = "HYDRA_FULL_ERROR", "SWEEPER_FULL_ERROR"
 _USAGE = (
     "type python -m sweeper +model=gpt2 hydra/sweeper=optuna for a study, "
@@ -62,16 +51,12 @@ def main() -> None:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        if arguments and _is_verb(arguments[0]):
-            _verb(arguments[0], arguments[1:])
-        else:
-            _hydra(arguments)
+        _ended(arguments)
     except SweeperError as error:
         print(f"sweeper: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
     except BrokenPipeError:  # report ... | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(128 + signal.SIGPIPE) from None
+        _leave_pipe()
     except OSError as error:
         if not (is_full(error) or (error.errno in _REFUSED and error.filename)):
             _end_with_bug(error, arguments)
@@ -85,6 +70,31 @@ def main() -> None:
         raise SystemExit(130) from None
     except Exception as error:
         _end_with_bug(error, arguments)
+
+
+def _ended(arguments: Sequence[str]) -> None:
+    """What was printed is out by the end: whoever reads it may be gone already."""
+    try:
+        if arguments and arguments[0] in _VERSION:
+            _tell_version()
+        elif arguments and _is_verb(arguments[0]):
+            _verb(arguments[0], arguments[1:])
+        else:
+            _hydra(arguments)
+    finally:
+        sys.stdout.flush()
+
+
+def _leave_pipe() -> NoReturn:
+    # Else the interpreter, at its end, says that it could not flush.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(128 + signal.SIGPIPE) from None
+
+
+def _tell_version() -> None:
+    from sweeper import __version__
+
+    print(f"sweeper {__version__}")
 
 
 def _end_with_bug(error: Exception, arguments: Sequence[str]) -> NoReturn:
@@ -140,11 +150,15 @@ def _verb(word: str, rest: Sequence[str]) -> None:
         "export": _export,
         "verify": _verify,
         "doctor": _doctor,
+        "help": lambda rest: _hydra(["--help", *rest]),
     }
     if word not in verbs:
         close = difflib.get_close_matches(word, verbs, n=1)
-        hint = f"type python -m sweeper {close[0]} ..." if close else _USAGE
-        raise UsageError(f"there is no command {word}; there are {', '.join(verbs)}; {hint}")
+        hint = f"type python -m sweeper {_AS_TYPED.get(close[0], close[0])}" if close else _USAGE
+        raise UsageError(f"there is no command {word}; there are {', '.join(VERBS)}; {hint}")
+    if word in _AS_TYPED and any(flag in rest for flag in ("-h", "--help")):
+        print(f"type python -m sweeper {_AS_TYPED[word]}")
+        return
     verbs[word](rest)
 
 
@@ -273,13 +287,25 @@ def _hydra(arguments: Sequence[str]) -> None:
 
     register()
     from sweeper.hydra_edge.app import app
-    from sweeper.hydra_edge.deletions import check_deletions
+    from sweeper.hydra_edge.flags import taken_apart
     from sweeper.hydra_edge.messages import is_expected, usage_error
     from sweeper.hydra_edge.script_text import with_text
+    from sweeper.hydra_edge.typed import check, in_our_words, read_as
 
-    typed = with_text(with_script(_resumed(arguments)))
-    check_deletions(typed)
-    sys.argv[1:] = with_mode([*map(_opened, typed)])
+    line = taken_apart(with_script(_resumed(arguments)))
+    if line.completes:
+        if _completed(line.overrides):
+            return
+        typed: list[str] = list(line.overrides)
+    else:
+        as_text = with_text(line.overrides)
+        typed = in_our_words(as_text)
+        check(typed, own_places=line.own_places)
+        for note in read_as(as_text, typed):
+            print(f"note: {note}", file=sys.stderr, flush=True)
+    mode = with_mode(typed, has_command=line.has_command)
+    # Hydra takes overrides on one side of its flags alone.
+    sys.argv[1:] = [*mode, *map(_opened, typed), *line.flags]
     asked_for_traceback = "1" in map(os.environ.get, (_FULL_ERROR, _OUR_FULL_ERROR))
     # Hydra prints its errors itself, over several lines, unless it is told to raise them.
     os.environ[_FULL_ERROR] = "1"
@@ -298,9 +324,12 @@ def _resumed(arguments: Sequence[str]) -> list[str]:
     """``resume=results/<study>`` stands for the command line that made the study; more may follow."""
     from sweeper.hydra_edge.resume import original_arguments
 
-    first = next((a for a in arguments if a.startswith("resume=")), None)
-    if first is None:
+    given = [a for a in arguments if a.lstrip("+").startswith("resume=")]
+    if not given:
         return list(arguments)
+    first = given[0]
+    if len(given) > 1:
+        raise UsageError(f"{' '.join(given)}: one study goes on at a time; type {first} alone")
     rest = [argument for argument in arguments if argument != first]
     return [*original_arguments(first.partition("=")[2], rest), *rest]
 
@@ -338,14 +367,24 @@ def _opened(argument: str) -> str:
     return f"++{argument}" if argument.startswith("hydra.sweeper.params=") else argument
 
 
-def with_mode(arguments: Sequence[str]) -> list[str]:
-    """Adds Hydra's ``--multirun`` where a sweeper other than ``basic`` is chosen, so that no ``-m`` is needed.
+def with_mode(overrides: Sequence[str], *, has_command: bool) -> list[str]:
+    """Hydra's ``--multirun`` where a sweeper other than ``basic`` is chosen, so that no ``-m`` is needed.
 
     Not ``hydra.mode``: Hydra composes to find that, and takes any mistake for a single run.
     """
-    chosen = [a.partition("=")[2] for a in arguments if a.startswith("hydra/sweeper=")]
-    has_mode = any(a.lstrip("+").startswith("hydra.mode=") for a in arguments)
-    has_command = any(a.split("=")[0] in _HYDRA_COMMANDS for a in arguments)
-    if chosen and chosen[-1] != "basic" and not has_mode and not has_command:
-        return ["--multirun", *arguments]
-    return list(arguments)
+    chosen = [a.partition("=")[2] for a in overrides if a.startswith("hydra/sweeper=")]
+    has_mode = any(a.lstrip("+").startswith("hydra.mode=") for a in overrides)
+    needed = bool(chosen) and chosen[-1] != "basic" and not has_mode and not has_command
+    return ["--multirun"] if needed else []
+
+
+def _completed(overrides: Sequence[str]) -> bool:
+    """Whether what a shell asks was answered; else Hydra is to."""
+    from sweeper.hydra_edge.completion import answer
+
+    if not any(override.startswith("query=") for override in overrides):
+        return False
+    words = answer(VERBS)
+    if words is not None:
+        print((" " if "query=bash" in overrides else "\n").join(words))
+    return words is not None

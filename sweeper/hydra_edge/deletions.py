@@ -8,7 +8,7 @@ import yaml
 
 from sweeper.core.settings import setting_names
 from sweeper.errors import UsageError
-from sweeper.hydra_edge.compose import options
+from sweeper.hydra_edge.options import options
 from sweeper.places import conf_dir
 
 
@@ -20,6 +20,10 @@ def check_deletions(arguments: Sequence[str]) -> None:
         if not argument.startswith("~"):
             continue
         name = argument[1:].partition("=")[0].partition("@")[0]
+        if name == "model":
+            raise UsageError(
+                f"{argument}: every training has a model; type +model=gpt2, or leave it out"
+            )
         if name in groups:
             raise UsageError(
                 f"{argument}: every training has a {name}; allowed are {', '.join(options(name))}; "

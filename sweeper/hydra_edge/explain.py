@@ -9,6 +9,7 @@ from typing import Any
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -35,10 +36,11 @@ from sweeper.core.what_fits import (
 )
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.compose import settings_of
-from sweeper.hydra_edge.deletions import check_deletions
 from sweeper.hydra_edge.explain_hardware import Hardware, hardware_of
+from sweeper.hydra_edge.expressions import domain_of
 from sweeper.hydra_edge.messages import is_expected, usage_error
 from sweeper.hydra_edge.schema import register
+from sweeper.hydra_edge.typed import check, in_our_words
 from sweeper.places import conf_dir
 from sweeper.run.dry_run import check_model
 from sweeper.run.model_profile import Profiled, profile_of
@@ -183,14 +185,15 @@ def compose(arguments: Sequence[str]) -> Settings:
                 f"explain {argument}: takes settings alone; type python -m sweeper explain +model=gpt2"
             )
     register()
-    check_deletions(arguments)
+    named = in_our_words(arguments)
+    check(named)
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-            return settings_of(_config(_with_hardware(arguments)))
+            return settings_of(_config(_with_hardware(named)))
     except Exception as error:
         if not is_expected(error):
             raise
-        raise usage_error(error, arguments) from error
+        raise usage_error(error, named) from error
 
 
 def _config(arguments: Sequence[str]) -> DictConfig:
@@ -200,9 +203,14 @@ def _config(arguments: Sequence[str]) -> DictConfig:
         if override.is_sweep_override():
             raise UsageError(
                 f"{override.input_line}: explain is of one trial, not of a search; "
-                f"type {override.get_key_element()}=<one value>"
+                f"type {override.get_key_element()}={_one_of(override)}"
             )
     return hydra.compose_config("config", list(arguments), run_mode=RunMode.RUN)
+
+
+def _one_of(override: Override) -> str:
+    points = domain_of(override).points()
+    return points[0] if points else domain_of(override).bounds()[0]
 
 
 def _with_hardware(arguments: Sequence[str]) -> list[str]:

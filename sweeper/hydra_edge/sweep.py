@@ -39,7 +39,7 @@ from sweeper.hydra_edge.job_runner import JobRunner
 from sweeper.hydra_edge.messages import check_options
 from sweeper.hydra_edge.planner import Planner
 from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished, put_damaged_aside
-from sweeper.hydra_edge.sampling import check_storage_of, open_sampler
+from sweeper.hydra_edge.sampling import check_directions, check_options_of_study, open_sampler
 from sweeper.hydra_edge.script import fitted_to_script
 from sweeper.hydra_edge.study_file import (
     resolved,
@@ -95,9 +95,11 @@ def sweep(
 
     screen = terminal()
     composer = compose(typed.fixed)
+    if "objective" not in typed.space.parameters:
+        check_directions(options.get("direction"), objective_of(composer.config(())))
+    check_options_of_study(options)
     found = composed(composer, typed.space)
     followed = Followed(make_callbacks(_callbacks(typed.space, composer)), screen.say)
-    check_storage_of(options)
     folder, at, made = place_of(config)
     resuming = bool(options.get("resume"))
     measured = _Measured()
