@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import errno
 import io
@@ -13,10 +12,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from sweeper.core.files import is_full
 from sweeper.errors import EnvironmentUnfit, StudyGone, SweeperError, UsageError, masked
+from sweeper.one_line_parser import OneLineParser
 
 # What a file system refuses whoever asks; a file that is missing would be our mistake.
 _REFUSED = (
@@ -76,7 +76,7 @@ def _ended(arguments: Sequence[str]) -> None:
     """What was printed is out by the end: whoever reads it may be gone already."""
     try:
         if arguments and arguments[0] in _VERSION:
-            _tell_version()
+            _tell_version(arguments)
         elif arguments and _is_verb(arguments[0]):
             _verb(arguments[0], arguments[1:])
         else:
@@ -91,8 +91,11 @@ def _leave_pipe() -> NoReturn:
     raise SystemExit(128 + signal.SIGPIPE) from None
 
 
-def _tell_version() -> None:
+def _tell_version(arguments: Sequence[str]) -> None:
     from sweeper import __version__
+
+    if len(arguments) > 1:
+        raise UsageError(f"{' '.join(arguments)}: takes nothing more; type {arguments[0]} alone")
 
     print(f"sweeper {__version__}")
 
@@ -150,16 +153,32 @@ def _verb(word: str, rest: Sequence[str]) -> None:
         "export": _export,
         "verify": _verify,
         "doctor": _doctor,
-        "help": lambda rest: _hydra(["--help", *rest]),
+        "help": _help,
     }
     if word not in verbs:
         close = difflib.get_close_matches(word, verbs, n=1)
         hint = f"type python -m sweeper {_AS_TYPED.get(close[0], close[0])}" if close else _USAGE
+        from sweeper.hydra_edge.messages import meant_by
+
+        if not close and (meant := meant_by(word)):
+            hint = f"type python -m sweeper {meant}"
         raise UsageError(f"there is no command {word}; there are {', '.join(VERBS)}; {hint}")
-    if word in _AS_TYPED and any(flag in rest for flag in ("-h", "--help")):
-        print(f"type python -m sweeper {_AS_TYPED[word]}")
-        return
     verbs[word](rest)
+
+
+def _help(rest: Sequence[str]) -> None:
+    """``help report`` is that of the verb."""
+    if not rest:
+        _hydra(["--help"])
+    elif rest[0] in VERBS and rest[0] not in ("help", "version", "explain"):
+        _verb(rest[0], ["--help"])
+    elif rest[0] in VERBS:
+        print(f"python -m sweeper {_AS_TYPED.get(rest[0], rest[0])}")
+    else:
+        raise UsageError(
+            f"help {rest[0]}: there is no command {rest[0]}; there are {', '.join(VERBS)}; "
+            "type python -m sweeper --help"
+        )
 
 
 def _one_study(verb: str, rest: Sequence[str]) -> str:
@@ -172,20 +191,20 @@ def _one_study(verb: str, rest: Sequence[str]) -> str:
 
 
 def _report(rest: Sequence[str]) -> None:
-    parser = _Parser(
-        prog="python -m sweeper report",
-        hint="results/<study>, or two and more to compare them, with --output comparison.html",
-        add_help=False,
-        allow_abbrev=False,
+    parser = OneLineParser(
+        "report",
+        example="results/<study>",
+        flags={"--output": "results/<another> --output comparison.html"},
+        description="The report of a study, built again; of two and more, how they compare.",
     )
-    parser.add_argument("studies", nargs="*")
-    parser.add_argument("--output")
-    given = parser.parse_args(rest)
+    parser.add_argument("studies", nargs="*", metavar="results/<study>")
+    parser.add_argument("--output", metavar="comparison.html")
+    given = parser.given(rest)
     if len(given.studies) > 1:
         _compare(given.studies, given.output)
         return
     if given.output is not None:
-        parser.error("--output goes with two studies or more")
+        parser.error("argument --output: goes with two studies or more")
     from sweeper.core.folder import StudyFolder
     from sweeper.report.build import build_report
 
@@ -220,18 +239,17 @@ def _compare(studies: Sequence[str], output: str | None) -> None:
 
 
 def _export(rest: Sequence[str]) -> None:
-    parser = _Parser(
-        prog="python -m sweeper export",
-        hint="results/<study> --format hf, with --to <folder> for another place and --force to "
-        "replace what is there",
-        add_help=False,
-        allow_abbrev=False,
+    parser = OneLineParser(
+        "export",
+        example="results/<study> --format hf",
+        flags={"--format": "--format hf", "--to": "--to exported", "--force": "--force"},
+        description="The winner of a study as files for another framework.",
     )
-    parser.add_argument("study", nargs="*")
+    parser.add_argument("study", nargs="*", metavar="results/<study>")
     parser.add_argument("--format", default="all")
-    parser.add_argument("--to")
-    parser.add_argument("--force", action="store_true")
-    given = parser.parse_args(rest)
+    parser.add_argument("--to", metavar="FOLDER", help="another place than the study's exports/")
+    parser.add_argument("--force", action="store_true", help="replace what is there")
+    given = parser.given(rest)
     from sweeper.core.folder import StudyFolder
     from sweeper.report.export import export
     from sweeper.run.study_lock import check_nobody_writes
@@ -241,21 +259,18 @@ def _export(rest: Sequence[str]) -> None:
     print(export(study, name=given.format, to=given.to, force=given.force))
 
 
-class _Parser(argparse.ArgumentParser):
-    """A mistake is one line of ours, which ends with the ``hint`` what to type."""
-
-    def __init__(self, *, hint: str, **more: Any) -> None:
-        super().__init__(**more)
-        self._hint = hint
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; type {self.prog} {self._hint}")
-
-
 def _explain(rest: Sequence[str]) -> None:
     from sweeper.hydra_edge.explain import explain
     from sweeper.hydra_edge.explain_text import explanation_text
 
+    if any(a in ("-h", "--help") for a in rest):
+        _help(["explain"])
+        return
+    if any(a.lstrip("+").startswith("resume=") for a in rest):
+        raise UsageError(
+            f"explain {' '.join(rest)}: is of one trial, not of a study; type python -m sweeper "
+            "explain +model=gpt2"
+        )
     if any(a.lstrip("+").startswith("script=") for a in rest):
         raise UsageError(
             f"explain {' '.join(rest)}: what a script needs is known once it runs; type python -m "
@@ -266,12 +281,20 @@ def _explain(rest: Sequence[str]) -> None:
 
 
 def _verify(rest: Sequence[str]) -> None:
+    parser = OneLineParser(
+        "verify",
+        example="results/<study>",
+        flags={},
+        description="The winner of a study, measured against its baseline again.",
+    )
+    parser.add_argument("study", nargs="*", metavar="results/<study>")
+    study = _one_study("verify", parser.given(rest).study)
     from sweeper.run.verify import verify
     from sweeper.terminal import terminal
 
     stamp = time.strftime("%Y%m%d-%H%M%S")
     screen = terminal()
-    screen.conclude(verify(_one_study("verify", rest), stamp=stamp, terminal=screen))
+    screen.conclude(verify(study, stamp=stamp, terminal=screen))
 
 
 def _doctor(rest: Sequence[str]) -> None:
@@ -299,7 +322,7 @@ def _hydra(arguments: Sequence[str]) -> None:
         typed: list[str] = list(line.overrides)
     else:
         as_text = with_text(line.overrides)
-        typed = in_our_words(as_text)
+        typed = in_our_words(as_text, own_places=line.own_places)
         check(typed, own_places=line.own_places)
         for note in read_as(as_text, typed):
             print(f"note: {note}", file=sys.stderr, flush=True)

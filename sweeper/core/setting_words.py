@@ -19,7 +19,7 @@ def unknown_setting(name: str, typed: str) -> str:
     siblings = [each for each in known if root and each.rpartition(".")[0] == root]
     allowed = siblings or [f.name for f in fields(Settings)]
     by_last = {each.rpartition(".")[2]: each for each in known}
-    close = difflib.get_close_matches(name, siblings or list(known), n=1, cutoff=0.5) or [
+    close = difflib.get_close_matches(name, siblings or list(known), n=1, cutoff=0.65) or [
         by_last[each] for each in difflib.get_close_matches(last, by_last, n=1, cutoff=0.75)
     ]
     meant = close[0] if close else (siblings or [""])[0]

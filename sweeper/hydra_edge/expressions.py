@@ -186,7 +186,7 @@ def _turned(low: Any, high: Any) -> str:
     """An interval of the same ends, in their order; of one number, with another above it."""
     if low is None or high is None:
         return "interval(1,8)"
-    return f"interval({high},{low})" if high < low else f"interval({low},{low + 1})"
+    return f"interval({high:g},{low:g})" if high < low else f"interval({low:g},{low + 1:g})"
 
 
 def _range(override: Override, value: RangeSweep) -> Domain:

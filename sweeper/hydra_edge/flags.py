@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +16,8 @@ from hydra.conf import HydraConf
 
 from sweeper.core.settings import FREE_GROUPS, Settings, setting_names
 from sweeper.errors import UsageError
+from sweeper.hydra_edge.options import group_of, known_options
+from sweeper.hydra_edge.other_words import as_named_here
 from sweeper.places import conf_dir
 
 _HELP = "python -m sweeper --hydra-help"
@@ -87,10 +90,28 @@ def _refusal(message: str, parser: argparse.ArgumentParser, arguments: Sequence[
         return f"{long} {value[1] if value else ''}: allowed are {allowed}; type {example}"
     unknown = next((a for a in arguments if a.split("=")[0] in message.split()), "")
     wrong = unknown or message.rpartition(": ")[2]
+    if meant := _as_override(wrong, arguments):
+        return f"{wrong}: what is set is typed without dashes, as name=value; type {meant}"
     close = difflib.get_close_matches(wrong.split("=")[0], known, n=1, cutoff=0.7)
-    action = parser._option_string_actions[close[0]] if close else None
-    advice = _EXAMPLES.get(action.dest, close[0]) if action else _HELP
+    advice = _EXAMPLES.get(close[0].lstrip("-").replace("-", "_"), close[0]) if close else _HELP
     return f"{wrong}: there is no such flag; allowed are {', '.join(known)}; type {advice}"
+
+
+def _as_override(wrong: str, arguments: Sequence[str]) -> str | None:
+    """``--zero stage3`` and ``--lr=1e-3`` as they are typed here; None for a flag that is no name."""
+    name, equals, value = wrong.lstrip("-").partition("=")
+    behind = arguments[arguments.index(wrong) + 1 :] if wrong in arguments else ()
+    if not equals:
+        value = behind[0] if behind and not behind[0].startswith(("-", "+")) else "true"
+    for each in (name, name.replace("-", "_")):
+        with contextlib.suppress(UsageError):
+            meant = as_named_here(f"{each}={value}")
+            ours = meant.partition("=")[0]
+            if group_of(ours) and meant.partition("=")[2] in known_options(ours):
+                return f"+{meant}" if ours == "model" else meant
+            if ours in setting_names() or (ours != each and ours.startswith("hydra.sweeper.")):
+                return meant
+    return None
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -105,8 +126,7 @@ def _check(given: argparse.Namespace) -> None:
         raise UsageError("--resolve: shows what --cfg shows; type --cfg job --resolve")
     if given.package and not given.cfg:
         raise UsageError(
-            f"--package {given.package}: is a part of what --cfg shows; "
-            f"type {_EXAMPLES['package']}"
+            f"--package {given.package}: is a part of what --cfg shows; type {_EXAMPLES['package']}"
         )
     if given.package and not _is_shown(given.package, given.cfg):
         raise UsageError(
@@ -162,8 +182,3 @@ def _is_shown(package: str, cfg: str) -> bool:
     if root == "hydra":
         return rest.partition(".")[0] in {f.name for f in fields(HydraConf)}
     return root in (*FREE_GROUPS, "objective", "callbacks") or package in setting_names()
-
-
-def hydra_groups() -> list[str]:
-    """What of ``hydra.`` has settings below it, and is none itself."""
-    return [f.name for f in fields(HydraConf) if is_dataclass(f.type) or is_dataclass(f.default)]

@@ -64,6 +64,11 @@ def usage_error(error: Exception, arguments: Sequence[str]) -> SweeperError:
         return UsageError(_twice(match.group(1), arguments))
     if text.startswith(_NO_OPTION):
         return UsageError(_not_a_word(arguments))
+    if match := re.search(r"Could not delete from config. '(.*?)' does not exist", text):
+        return UsageError(
+            f"~{match[1]}: there is no {match[1]} to be deleted; leave it out, and type python -m sweeper "
+            "--cfg job to see what there is"
+        )
     if match := re.search(_NO_SWEEPER, text):
         return UsageError(
             f"{match.group(1)} is a search expression, but no sweeper was chosen; type "
@@ -115,6 +120,21 @@ def _not_a_word(arguments: Sequence[str]) -> str:
     )
 
 
+def meant_by(word: str) -> str | None:
+    """What a word without ``=`` may stand for: a model, a group, ``zero:stage3``."""
+    plain = word.lstrip("+-")
+    name, mark, value = plain.partition(":")
+    if mark and group_of(name) and value in known_options(name):
+        return f"{'+' if name == 'model' else ''}{name}={value}"
+    if group_of(plain):
+        first = "gpt2" if plain == "model" else known_options(plain)[0]
+        return f"{'+' if plain == 'model' else ''}{plain}={first}"
+    if plain in options("model"):
+        return f"+model={plain}"
+    groups = [g for g in known_groups() if "/" not in g and plain in known_options(g)]
+    return f"{groups[0]}={plain}" if len(groups) == 1 else None
+
+
 def no_option(typed: str, group: str, word: str) -> str:
     """The line for ``word``, in what was typed of a group, which is none of its options."""
     plus = "+" if group == "model" else ""
@@ -138,30 +158,47 @@ def unparsable(override: str, error: Exception) -> str:
         for line in lines
         if not line.startswith(noise)
     )
-    function = re.search(r"Unknown function '(\w+)'", what)
-    if function:
-        close = _closest(function[1], ("choice", "range", "interval", "glob", "tag", "sort"))
-        advice = f"'{name}={value.replace(function[1] + '(', close + '(')}'"
-    elif re.fullmatch(r"\w+\(.*\)\s*,.*|.*,\s*\w+\(.*\)", value):
-        what = "a search expression stands alone"
-        inside = re.sub(r"\b\w+\(|[()\s]", "", value)
-        advice = f"'{name}=choice({inside})'"
-    else:
-        advice = f"for example {_example_expression(name)}"
     return (
-        f"{override} does not parse: {what}; a search expression is choice(1,2,4), range(1,9) or "
-        "interval(0.1,1.0), other values with commas, brackets or quotes are quoted; "
-        f"type {advice}"
+        f"{override} does not parse: {_in_plain_words(what)}; a search expression is choice(1,2,4), range(1,9) "
+        "or interval(0.1,1.0), other values with commas, brackets or quotes are quoted; "
+        f"type {_parsable(name, value, what)}"
     )
 
 
-def _example_expression(name: str) -> str:
+def _in_plain_words(what: str) -> str:
+    """Without the tokens of a grammar."""
+    what = re.sub(r"LexerNoViableAltException: (.*)", r"it is not in the form name=value", what)
+    what = re.sub(
+        r"(?:mismatched|extraneous) input '<EOF>' expecting .*", "its end is missing", what
+    )
+    what = re.sub(r"(?:mismatched|extraneous) input ('.*?') expecting .*", r"\1 is too much", what)
+    return re.sub(r"no viable alternative at input ('.*')", r"\1 is not understood", what)
+
+
+def _parsable(name: str, value: str, what: str) -> str:
+    """Of the same name, as near to what was typed as can be told."""
+    if function := re.search(r"Unknown function '(\w+)'", what):
+        close = _closest(function[1], ("choice", "range", "interval", "glob", "tag", "sort"))
+        return f"'{name}={value.replace(function[1] + '(', close + '(')}'"
+    words = [w for w in re.findall(r"[\w./-]+(?![\w./-]*\()", value) if w not in ("", "-")]
     group = group_of(name.lstrip("+~"))
-    if group == "model":
-        return "+model=gpt2"
     if group is not None:
-        return f"'{group}=choice({','.join(known_options(group)[:2])})'"
-    return "'batch.micro_size=choice(1,2,4)'"
+        plus = "+" if group == "model" else ""
+        known = [word for word in words if word in known_options(group)] or [
+            "gpt2" if group == "model" else known_options(group)[0]
+        ]
+        return (
+            f"{plus}{group}={known[0]}"
+            if len(known) == 1
+            else f"'{name}=choice({','.join(known)})'"
+        )
+    metadata = setting_names().get(name.lstrip("+"))
+    if metadata is None:
+        return "for example 'batch.micro_size=choice(1,2,4)'"
+    numbers = [word for word in words if re.fullmatch(r"\d+(\.\d+)?", word)]
+    if len(numbers) > 1 and "(" in value and not metadata.get("choices"):
+        return f"'{name}=choice({','.join(numbers)})'"
+    return f"for example {name}={example_of(name, metadata)}"
 
 
 def _wrong_type(cause: ValidationError, text: str, arguments: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from sweeper.errors import UsageError
-from sweeper.hydra_edge.options import group_of, known_options
+from sweeper.hydra_edge.options import group_of, known_groups, known_options
 
 # Without capitals and punctuation, which nobody is held to: BF16 and stage-3 need no row.
 _OFF = ("none", "no", "off", "false", "0", "null")
@@ -98,7 +98,9 @@ OPTIONS: Mapping[str, Mapping[str, Sequence[str]]] = {
 # Words with two meanings and more: why, and the options that may be meant.
 SEVERAL: Mapping[str, Mapping[str, tuple[str, Sequence[str]]]] = {
     "zero": {
-        **dict.fromkeys((*_ON, "zero"), ("which stage is not said", ("stage1", "stage2", "stage3"))),
+        **dict.fromkeys(
+            (*_ON, "zero"), ("which stage is not said", ("stage1", "stage2", "stage3"))
+        ),
         "infinity": ("ZeRO-Infinity is stage 3 beside offload=nvme", ("stage3",)),
     },
     "offload": dict.fromkeys(
@@ -164,7 +166,9 @@ NAMES: Mapping[str, str] = {
     ),
     **dict.fromkeys(("torch_compile", "compile_mode"), "compile"),
     **dict.fromkeys(("lr", "learning_rate"), "optimizer.lr"),
-    **dict.fromkeys(("gpus", "num_gpus", "nproc_per_node", "world_size", "ranks"), "hardware.ranks"),
+    **dict.fromkeys(
+        ("gpus", "num_gpus", "nproc_per_node", "world_size", "ranks"), "hardware.ranks"
+    ),
     **dict.fromkeys(("device", "accelerator"), "hardware"),
     **dict.fromkeys(("n_trials", "trials", "num_trials"), "hydra.sweeper.n_trials"),
     **{
@@ -183,6 +187,11 @@ SWITCHES: Mapping[str, str] = {
     "fp16.enabled": "precision=fp16",
     "fp32": "precision=fp32",
 }
+# Before the name of a model on the hub whose shapes are ours.
+ORGANISATIONS = (
+    *("meta-llama", "openai-community", "google-bert", "google", "facebook", "FacebookAI"),
+    *("mistralai", "microsoft", "EleutherAI", "Qwen", "distilbert", "google-t5"),
+)
 _DEGREES: Mapping[str, str] = {
     **{f"{kind}_parallel": f"parallel.{kind}" for kind in _KINDS},
     **{f"{kind}_parallel_size": f"parallel.{kind}" for kind in _KINDS},
@@ -191,6 +200,7 @@ _DEGREES: Mapping[str, str] = {
     "sp": "parallel.sequence",
     "ep": "parallel.expert",
 }
+_WITHOUT_PLUS = tuple(group for group in known_groups() if group not in ("model", "callbacks"))
 _PARAMS = "hydra.sweeper.params."
 _WORD = re.compile(r"[^\s(),\[\]]+(?!\s*\()(?![^\s(),\[\]])")
 _NOT_WORDS = re.compile(r"[{}$'\"\\]|\b(?:range|interval|glob)\s*\(")
@@ -213,6 +223,10 @@ def as_named_here(argument: str) -> str:
     if ours is not None and not (value.startswith(("{", "[")) or value == ""):
         head, name = ours, ours
     group = group_of(name)
+    if group in _WITHOUT_PLUS and name == group:
+        head = name  # they are there, to be overridden, not to be added
+    elif group == "model" and head.startswith("++"):
+        head = head[1:]
     if group is None or _NOT_WORDS.search(value):
         return f"{head}={value}"
 
@@ -236,8 +250,9 @@ def _option(group: str, word: str, argument: str) -> str:
             + ", or ".join(f"{plus}{group}={option}" for option in options)
         )
     found = _by_word(group).get(plain)
-    if found is None and "/" in word:  # an organisation's, as on a hub of models
-        found = _by_word(group).get(normal(f"hf/{word.rpartition('/')[2]}"))
+    organisation, _, shape = word.rpartition("/")
+    if found is None and organisation in ORGANISATIONS:
+        found = _by_word(group).get(normal(f"hf/{shape}"))
     return found or word
 
 

@@ -84,7 +84,9 @@ def check_options_of_study(options: Mapping[str, Any]) -> None:
             "hydra.sweeper.warm_start=results/<study>, or null to learn from none"
         )
     _custom_function(options.get("custom_search_space"))
-    guided = isinstance(sampler, Mapping) and sampler.get("_target_") == SAMPLERS["guided"]["_target_"]
+    guided = (
+        isinstance(sampler, Mapping) and sampler.get("_target_") == SAMPLERS["guided"]["_target_"]
+    )
     if storage is None and guided:
         return
     from sweeper.search.optuna_study import check_sampler, check_storage

@@ -98,8 +98,9 @@ def sweep(
     if "objective" not in typed.space.parameters:
         check_directions(options.get("direction"), objective_of(composer.config(())))
     check_options_of_study(options)
+    callbacks = _callbacks(typed.space, composer)
     found = composed(composer, typed.space)
-    followed = Followed(make_callbacks(_callbacks(typed.space, composer)), screen.say)
+    followed = Followed(make_callbacks(callbacks), screen.say)
     folder, at, made = place_of(config)
     resuming = bool(options.get("resume"))
     measured = _Measured()
@@ -309,7 +310,7 @@ class _Measured:
 def _callbacks(space: SearchSpace, composer: Composer) -> dict[str, dict[str, Any]]:
     if "callbacks" in space.parameters:
         raise UsageError(
-            "callbacks=a,b would be searched; type 'callbacks=[mlflow,tensorboard]' for several"
+            "callbacks=a,b would be searched; type 'callbacks=[tensorboard,mlflow]' for several"
         )
     return callbacks_of(composer.config(()))
 

@@ -9,7 +9,15 @@ from typing import Any, get_args
 
 from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString, Transformer
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    Glob,
+    Override,
+    QuotedString,
+    Sweep,
+    Transformer,
+)
+from hydra.errors import OverrideParseException
 
 from sweeper.core.objective import Objective
 from sweeper.core.setting_words import example_of
@@ -17,7 +25,7 @@ from sweeper.core.settings import FREE_GROUPS, Settings, check_value, setting_na
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.deletions import check_deletions
 from sweeper.hydra_edge.expressions import domain_of
-from sweeper.hydra_edge.messages import no_option, unknown, unparsable
+from sweeper.hydra_edge.messages import meant_by, no_option, unknown, unparsable
 from sweeper.hydra_edge.options import group_of, known_options
 from sweeper.hydra_edge.other_words import as_named_here
 
@@ -26,18 +34,28 @@ _ROOTS = (*(f.name for f in fields(Settings)), "objective", "callbacks", "space"
 # Others than ours may be installed; Hydra knows them.
 _OF_PLUGINS = ("hydra/sweeper", "hydra/launcher")
 _FOLDERS = ("hydra.sweep.dir", "hydra.run.dir")
-_MAPPINGS = ("hydra.sweeper.params", "ds", *(name for name in _ROOTS if name != "hydra"))
+# Roots that are no groups of ours: what is below them is typed.
+_BELOW = {"ds": "ds.gradient_clipping=1.0", "script": "+script=train.py"}
 _PARAMS_EXAMPLE = "'hydra.sweeper.params={batch.micro_size: \"choice(1,2,4)\"}'"
 _HYDRA_GROUPS = {
     **{f.name: f"hydra.{f.name}.dir" for f in fields(HydraConf) if f.name in ("run", "sweep")},
-    **{f.name: "" for f in fields(HydraConf) if is_dataclass(f.type) and f.name not in ("run", "sweep")},
+    **{
+        f.name: ""
+        for f in fields(HydraConf)
+        if is_dataclass(f.type) and f.name not in ("run", "sweep")
+    },
 }
 _WORDS_FOR_BOOL = ("true", "false", "yes", "no", "on", "off", "y", "n", "1", "0")
 
 
-def in_our_words(overrides: Sequence[str]) -> list[str]:
+def in_our_words(overrides: Sequence[str], *, own_places: bool = False) -> list[str]:
     """``zero=3`` as ``zero=stage3``. Raises UsageError for a word with several meanings."""
-    return [as_named_here(override) for override in overrides]
+    named = [as_named_here(override) for override in overrides]
+    models = [o for o in named if o.lstrip("+").startswith("model=")]
+    if len(models) == 1 and not own_places:
+        # The one group that is added; a configuration of the user's may have one already.
+        return ["+" + o if o.startswith("model=") else o for o in named]
+    return named
 
 
 def read_as(typed: Sequence[str], named: Sequence[str]) -> Iterator[str]:
@@ -68,14 +86,16 @@ def check(overrides: Sequence[str], *, own_places: bool = False) -> None:
 def _parsed(typed: str, parser: OverridesParser) -> Override:
     if "=" not in typed and not typed.startswith("~"):
         raise UsageError(
-            f"{typed}: neither the first word of a command nor name=value; type for example "
-            "zero=stage2, or python -m sweeper --help for everything"
+            f"{typed}: neither the first word of a command nor name=value; type "
+            f"{meant_by(typed) or 'for example zero=stage2'}"
         )
     if not typed.partition("=")[0].lstrip("+~"):
         raise UsageError(f"{typed}: the name before = is missing; type for example zero=stage2")
     try:
         (override,) = parser.parse_overrides([typed])
-        override.value()
+        value = override.value()
+        if isinstance(value, ChoiceSweep) and any(isinstance(each, Sweep) for each in value.list):
+            raise OverrideParseException(typed, "one search expression is inside another")
     # Hydra's parser fails in several ways, of OmegaConf's too, on what it does not foresee.
     except Exception as error:
         raise UsageError(unparsable(typed, error)) from error
@@ -86,14 +106,18 @@ def _check_name(override: Override, typed: str) -> None:
     """A name that is not there; what is below a model or ``ds.`` is not ours to name."""
     name = override.key_or_group
     root, _, rest = name.partition(".")
+    if name in _BELOW and not isinstance(override.value(), dict):
+        raise UsageError(
+            f"{typed}: {name} has settings of its own; type for example {_BELOW[name]}"
+        )
     if root.startswith("hydra/") or group_of(name) or name in _ROOTS:
         return
     if root not in _ROOTS:
         raise UsageError(unknown(name, typed))
     if rest and root not in (*FREE_GROUPS, "hydra", "callbacks"):
         known = _OBJECTIVE if root == "objective" else setting_names()
-        # What is added to a setting that is a list or a mapping is below it.
-        if not any(name == n or name.startswith(f"{n}.") for n in known):
+        lists = [n for n in known if _origin(known[n]["type"]) is list]
+        if name not in known and name.rpartition(".")[0] not in lists:
             raise UsageError(unknown(name, typed))
 
 
@@ -168,12 +192,11 @@ def _check_setting(override: Override, typed: str) -> None:
     value = override.value()
     if metadata is None or isinstance(value, Glob):
         return
-    if override.is_sweep_override():
-        domain = domain_of(override)
-        whole = isinstance(value, ChoiceSweep)
-        texts: Sequence[Any] = value.list if whole else [*map(_number, domain.bounds())]
-    else:
-        texts = [value]
+    texts: Sequence[Any] = [value]
+    if isinstance(value, ChoiceSweep):
+        texts = value.list
+    elif override.is_sweep_override():
+        texts = [_number(text) for text in domain_of(override).bounds()]
     for each in texts:
         plain = each.text if isinstance(each, QuotedString) else each
         if isinstance(plain, str) and "${" in plain:
@@ -202,13 +225,16 @@ def _as_kind(value: Any, metadata: Any) -> Any:
 def _is_not(value: Any, metadata: Any) -> str | None:
     """What the value is not; None where it may be of the setting's type."""
     kinds = get_args(metadata["type"]) or (metadata["type"],)
+    if _origin(metadata["type"]) is list:
+        right = isinstance(value, list) and all(map(_is_number, value))
+        return None if right else "is not a list of numbers"
     if value is None:
         return None if type(None) in kinds else "cannot be null"
-    if isinstance(value, dict) or (isinstance(value, list) and list not in map(_origin, kinds)):
+    if isinstance(value, dict | list):
         return f"is not {_word(kinds)}"
     if int in kinds and float not in kinds and (not _is_number(value) or float(value) % 1):
         return "is not a whole number"
-    if float in kinds and metadata["type"] != list[float] and not _is_number(value):
+    if float in kinds and not _is_number(value):
         return "is not a number"
     if bool in kinds and str(value).lower() not in _WORDS_FOR_BOOL:
         return "is not true or false"
