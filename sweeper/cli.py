@@ -206,7 +206,6 @@ def _report(rest: Sequence[str]) -> None:
     if given.output is not None:
         parser.error("argument --output: goes with two studies or more")
     from sweeper.core.folder import StudyFolder
-    from sweeper.report.build import build_report
 
     folder = StudyFolder(Path(_one_study("report", given.studies)))
     if not folder.trials.is_dir():
@@ -214,6 +213,7 @@ def _report(rest: Sequence[str]) -> None:
             f"report {folder.path}: there is no study in this folder (no trials/); "
             "type python -m sweeper report results/<study>"
         )
+    from sweeper.report.build import build_report
     from sweeper.run.study_lock import holder_of
 
     if (holder := holder_of(folder)) is not None:

@@ -80,8 +80,8 @@ def _signature(target: str) -> ast.arguments | None:
             return node.args
     if target.startswith(_OWN):
         raise UsageError(
-            f"model._target_={target}: there is no function {function_name} in {path.name}; "
-            f"type {module_name.replace('sweeper.models.', 'model._target_=sweeper.models.')}.build"
+            f"model._target_={target}: there is no function {function_name} in {path.name}; type "
+            "+model=gpt2, or another of conf/model/"
         )
     return None
 
@@ -100,7 +100,7 @@ def _source(module_name: str) -> Path | None:
         if not path.is_file():
             raise UsageError(
                 f"model._target_={module_name}: there is no {path.name} in models/; "
-                "type +model=gpt2, or model._target_=sweeper.models.gpt2.build"
+                "type +model=gpt2"
             )
         return path
     _check_importable(module_name)
@@ -123,6 +123,5 @@ def _check_importable(module_name: str) -> None:
     if not there:
         raise UsageError(
             f"model._target_={module_name or '<nothing>'}: cannot be imported from {Path.cwd()} or Python's "
-            "path; what is asked of a factory is in docs/models-factory.md; type +model=gpt2, or "
-            "model._target_=sweeper.models.gpt2.build"
+            "path; what is asked of a factory is in docs/models-factory.md; type +model=gpt2"
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import yaml
 
+from sweeper.core.setting_words import example_of
 from sweeper.core.settings import setting_names
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.options import options
@@ -30,7 +31,7 @@ def check_deletions(arguments: Sequence[str]) -> None:
                 f"type {name}={_own_option(name)}, or leave it out"
             )
         if name in settings:
-            value = "null" if "own" in settings[name] else "<value>"
+            value = "null" if "own" in settings[name] else example_of(name, settings[name])
             raise UsageError(
                 f"{argument}: a setting has a value; type {name}={value}, or leave it out"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -22,7 +24,8 @@ from sweeper.core.model_profile import ModelProfile
 from sweeper.core.nearest_layout import nearest_layouts
 from sweeper.core.outcome import Infeasible, Unsupported
 from sweeper.core.plan import Plan, plan, refusals
-from sweeper.core.settings import Settings, with_values
+from sweeper.core.setting_words import example_of
+from sweeper.core.settings import Settings, setting_names, with_values
 from sweeper.core.spec import TrialSpec
 from sweeper.core.what_fits import (
     Answer,
@@ -186,6 +189,7 @@ def compose(arguments: Sequence[str]) -> Settings:
             )
     register()
     named = in_our_words(arguments)
+    _check_one_trial(named)
     check(named)
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -199,18 +203,28 @@ def compose(arguments: Sequence[str]) -> Settings:
 def _config(arguments: Sequence[str]) -> DictConfig:
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    for override in OverridesParser.create().parse_overrides(list(arguments)):
-        if override.is_sweep_override():
-            raise UsageError(
-                f"{override.input_line}: explain is of one trial, not of a search; "
-                f"type {override.get_key_element()}={_one_of(override)}"
-            )
     return hydra.compose_config("config", list(arguments), run_mode=RunMode.RUN)
 
 
+def _check_one_trial(arguments: Sequence[str]) -> None:
+    parser = OverridesParser.create()
+    for argument in arguments:
+        with contextlib.suppress(OverrideParseException):  # that is told with all others like it
+            (override,) = parser.parse_overrides([argument])
+            if override.is_sweep_override():
+                raise UsageError(
+                    f"{argument}: explain is of one trial, not of a search; "
+                    f"type {override.get_key_element()}={_one_of(override)}"
+                )
+
+
 def _one_of(override: Override) -> str:
-    points = domain_of(override).points()
-    return points[0] if points else domain_of(override).bounds()[0]
+    """The first of what would be searched; where that is nothing, a value that the name may have."""
+    try:
+        return domain_of(override).bounds()[0]
+    except UsageError:
+        name = override.key_or_group
+        return example_of(name, setting_names().get(name, {}))
 
 
 def _with_hardware(arguments: Sequence[str]) -> list[str]:

@@ -163,7 +163,7 @@ def _check_places(given: argparse.Namespace) -> None:
     if given.experimental_rerun is not None and not Path(given.experimental_rerun).is_file():
         raise UsageError(
             f"--experimental-rerun {given.experimental_rerun}: there is no such file; "
-            "type resume=results/<study> to go on with a study"
+            "type python -m sweeper resume=results/<study> to go on with a study"
         )
 
 

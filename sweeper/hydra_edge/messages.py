@@ -194,7 +194,7 @@ def _parsable(name: str, value: str, what: str) -> str:
         )
     metadata = setting_names().get(name.lstrip("+"))
     if metadata is None:
-        return "for example 'batch.micro_size=choice(1,2,4)'"
+        return "for example batch.micro_size=2"
     numbers = [word for word in words if re.fullmatch(r"\d+(\.\d+)?", word)]
     if len(numbers) > 1 and "(" in value and not metadata.get("choices"):
         return f"'{name}=choice({','.join(numbers)})'"
@@ -273,8 +273,8 @@ def check_options(options: Mapping[str, Any]) -> None:
 def _unknown_option(name: str, value: Any, typed: str) -> str:
     if name == "search_space":
         return (
-            f"{typed}: the old name of hydra.sweeper.params; type an expression for each parameter, "
-            "for example 'batch.micro_size=choice(1,2,4)'"
+            f"{typed}: the old name of hydra.sweeper.params; type "
+            "'batch.micro_size=choice(1,2,4)', an expression for each parameter"
         )
     names = [f"hydra.sweeper.{f.name}" for f in fields(OptunaSweeperConf) if f.name[0] != "_"]
     if f"hydra.sweeper.{name}" in names:

@@ -95,8 +95,8 @@ def sweep(
 
     screen = terminal()
     composer = compose(typed.fixed)
-    if "objective" not in typed.space.parameters:
-        check_directions(options.get("direction"), objective_of(composer.config(())))
+    if not any("objective" in each for each in (*typed.fixed, *typed.space.parameters)):
+        check_directions(options.get("direction"), objective_of(config))
     check_options_of_study(options)
     callbacks = _callbacks(typed.space, composer)
     found = composed(composer, typed.space)

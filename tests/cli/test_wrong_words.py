@@ -56,8 +56,6 @@ WRONG = {
         zero={a:1}
         zero=[stage1,stage2]
         zero=1.5
-        'zero=range(0,3)'
-        'zero=interval(0,3)'
         offload=cpu
         offload=1
         offload=true
@@ -192,7 +190,6 @@ WRONG = {
         'zero=(stage3)'
         zero==stage3
         'zero.stage==3'
-        'batch.micro_size=choice(1,2'
         'batch.micro_size=2)'
         'batch.micro_size=1 2'
         """,
@@ -232,6 +229,8 @@ WRONG = {
         'zero=choice(stage1,stage9)'
         'zero=choice(stage1,7)'
         'zero=range(1,3)'
+        'zero=interval(0,3)'
+        'batch.micro_size=choice(1,2'
         'zero=glob(nix*)'
         'batch.micro_size=choice(1,2),4'
         'batch.micro_size=choice(1,a)'
@@ -250,7 +249,6 @@ WRONG = {
         'offload.optimizer_ratio=tag(log,interval(0,1))'
         'offload.optimizer_ratio=interval(0,2)'
         'optimizer.betas=choice(1,2)'
-        callbacks=tensorboard,wandb
         """,
     ),
     "a search without what searches": (
@@ -326,7 +324,7 @@ WRONG = {
         resume=/etc/passwd
         +resume=nowhere
         resume=nowhere zero=3
-        resume=nowhere resume=nowhere
+        resume=results/mine resume=results/another
         """,
     ),
     "verbs": (
@@ -371,7 +369,7 @@ WRONG = {
         zero=
         zero.stag=2
         nope=1
-        gpt2
+        stage3
         =
         --cfg
         'batch.micro_size=choice(1,2)'
