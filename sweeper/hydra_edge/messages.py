@@ -64,6 +64,11 @@ def usage_error(error: Exception, arguments: Sequence[str]) -> SweeperError:
         return UsageError(_twice(match.group(1), arguments))
     if text.startswith(_NO_OPTION):
         return UsageError(_not_a_word(arguments))
+    if match := re.search(r"An item is already at '(.*?)'", text):
+        typed = next((a for a in arguments if a.lstrip("+").startswith(f"{match[1]}=")), match[1])
+        return UsageError(
+            f"{typed}: + adds what is not there, and {match[1]} is; type {typed.lstrip('+')}"
+        )
     if match := re.search(r"Could not delete from config. '(.*?)' does not exist", text):
         return UsageError(
             f"~{match[1]}: there is no {match[1]} to be deleted; leave it out, and type python -m sweeper "
@@ -167,6 +172,9 @@ def unparsable(override: str, error: Exception) -> str:
 
 def _in_plain_words(what: str) -> str:
     """Without the tokens of a grammar."""
+    what = re.sub(
+        r"mismatch type argument .* NoneType .*", "choice() takes no null, a list does", what
+    )
     what = re.sub(r"LexerNoViableAltException: (.*)", r"it is not in the form name=value", what)
     what = re.sub(
         r"(?:mismatched|extraneous) input '<EOF>' expecting .*", "its end is missing", what
@@ -180,6 +188,8 @@ def _parsable(name: str, value: str, what: str) -> str:
     if function := re.search(r"Unknown function '(\w+)'", what):
         close = _closest(function[1], ("choice", "range", "interval", "glob", "tag", "sort"))
         return f"'{name}={value.replace(function[1] + '(', close + '(')}'"
+    if "NoneType is incompatible" in what:  # choice() takes no null, a list does
+        return f"'{name}={re.sub(r'^[a-z]+[(]|[)]$', '', value)}'"
     words = [w for w in re.findall(r"[\w./-]+(?![\w./-]*\()", value) if w not in ("", "-")]
     group = group_of(name.lstrip("+~"))
     if group is not None:
@@ -246,7 +256,8 @@ def unknown(key: str, typed: str) -> str:
         if close:
             return f"{typed}: Hydra has no {key}; type {close[0]}={_closest(value, known_options(close[0]))}"
         return (
-            f"{typed}: Hydra has no setting {key}; type python -m sweeper --cfg hydra to see them"
+            f"{typed}: there is no such setting of Hydra's, or + adds to it; type python -m sweeper --cfg "
+            "hydra to see them"
         )
     names = [group for group in known_groups() if "/" not in group]
     groups = difflib.get_close_matches(key.partition("@")[0], names, n=1, cutoff=0.6)

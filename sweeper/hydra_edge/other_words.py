@@ -200,7 +200,7 @@ _DEGREES: Mapping[str, str] = {
     "sp": "parallel.sequence",
     "ep": "parallel.expert",
 }
-_WITHOUT_PLUS = tuple(group for group in known_groups() if group not in ("model", "callbacks"))
+_WITHOUT_PLUS = tuple(group for group in known_groups() if group != "model")
 _PARAMS = "hydra.sweeper.params."
 _WORD = re.compile(r"[^\s(),\[\]]+(?!\s*\()(?![^\s(),\[\]])")
 _NOT_WORDS = re.compile(r"[{}$'\"\\]|\b(?:range|interval|glob)\s*\(")
