@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import errno
 import io
@@ -13,35 +12,25 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from sweeper.core.files import is_full
 from sweeper.errors import EnvironmentUnfit, StudyGone, SweeperError, UsageError, masked
+from sweeper.one_line_parser import OneLineParser
 
-# Hydra's own commands: with one of these nothing is run, or the user has said how.
-_HYDRA_COMMANDS = frozenset(
-    [
-        "-m",
-        "--multirun",
-        "-r",
-        "--run",
-        "-c",
-        "--cfg",
-        "-i",
-        "--info",
-        "-h",
-        "--help",
-        "--hydra-help",
-        "-sc",
-        "--shell-completion",
-        "--experimental-rerun",
-    ]
-)
 # What a file system refuses whoever asks; a file that is missing would be our mistake.
 _REFUSED = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
     *(errno.ELOOP, errno.ENAMETOOLONG),
 )
+_VERSION = ("--version", "-V", "version")
+VERBS = ("explain", "report", "export", "verify", "doctor", "help", "version")
+_AS_TYPED = {
+    "explain": "explain +model=gpt2 zero=stage3",
+    "report": "report results/<study>",
+    "export": "export results/<study> --format hf",
+    "verify": "verify results/<study>",
+}
 _FULL_ERROR, _OUR_FULL_ERROR = "HYDRA_FULL_ERROR", "SWEEPER_FULL_ERROR"
 _USAGE = (
     "type python -m sweeper +model=gpt2 hydra/sweeper=optuna for a study, "
@@ -62,16 +51,12 @@ def main() -> None:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        if arguments and _is_verb(arguments[0]):
-            _verb(arguments[0], arguments[1:])
-        else:
-            _hydra(arguments)
+        _ended(arguments)
     except SweeperError as error:
         print(f"sweeper: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
     except BrokenPipeError:  # report ... | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(128 + signal.SIGPIPE) from None
+        _leave_pipe()
     except OSError as error:
         if not (is_full(error) or (error.errno in _REFUSED and error.filename)):
             _end_with_bug(error, arguments)
@@ -85,6 +70,34 @@ def main() -> None:
         raise SystemExit(130) from None
     except Exception as error:
         _end_with_bug(error, arguments)
+
+
+def _ended(arguments: Sequence[str]) -> None:
+    """What was printed is out by the end: whoever reads it may be gone already."""
+    try:
+        if arguments and arguments[0] in _VERSION:
+            _tell_version(arguments)
+        elif arguments and _is_verb(arguments[0]):
+            _verb(arguments[0], arguments[1:])
+        else:
+            _hydra(arguments)
+    finally:
+        sys.stdout.flush()
+
+
+def _leave_pipe() -> NoReturn:
+    # Else the interpreter, at its end, says that it could not flush.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(128 + signal.SIGPIPE) from None
+
+
+def _tell_version(arguments: Sequence[str]) -> None:
+    from sweeper import __version__
+
+    if len(arguments) > 1:
+        raise UsageError(f"{' '.join(arguments)}: takes nothing more; type {arguments[0]} alone")
+
+    print(f"sweeper {__version__}")
 
 
 def _end_with_bug(error: Exception, arguments: Sequence[str]) -> NoReturn:
@@ -140,12 +153,32 @@ def _verb(word: str, rest: Sequence[str]) -> None:
         "export": _export,
         "verify": _verify,
         "doctor": _doctor,
+        "help": _help,
     }
     if word not in verbs:
         close = difflib.get_close_matches(word, verbs, n=1)
-        hint = f"type python -m sweeper {close[0]} ..." if close else _USAGE
-        raise UsageError(f"there is no command {word}; there are {', '.join(verbs)}; {hint}")
+        hint = f"type python -m sweeper {_AS_TYPED.get(close[0], close[0])}" if close else _USAGE
+        from sweeper.hydra_edge.messages import meant_by
+
+        if not close and (meant := meant_by(word)):
+            hint = f"type python -m sweeper {meant}"
+        raise UsageError(f"there is no command {word}; there are {', '.join(VERBS)}; {hint}")
     verbs[word](rest)
+
+
+def _help(rest: Sequence[str]) -> None:
+    """``help report`` is that of the verb."""
+    if not rest:
+        _hydra(["--help"])
+    elif rest[0] in VERBS and rest[0] not in ("help", "version", "explain"):
+        _verb(rest[0], ["--help"])
+    elif rest[0] in VERBS:
+        print(f"python -m sweeper {_AS_TYPED.get(rest[0], rest[0])}")
+    else:
+        raise UsageError(
+            f"help {rest[0]}: there is no command {rest[0]}; there are {', '.join(VERBS)}; "
+            "type python -m sweeper --help"
+        )
 
 
 def _one_study(verb: str, rest: Sequence[str]) -> str:
@@ -158,22 +191,21 @@ def _one_study(verb: str, rest: Sequence[str]) -> str:
 
 
 def _report(rest: Sequence[str]) -> None:
-    parser = _Parser(
-        prog="python -m sweeper report",
-        hint="results/<study>, or two and more to compare them, with --output comparison.html",
-        add_help=False,
-        allow_abbrev=False,
+    parser = OneLineParser(
+        "report",
+        example="results/<study>",
+        flags={"--output": "results/<another> --output comparison.html"},
+        description="The report of a study, built again; of two and more, how they compare.",
     )
-    parser.add_argument("studies", nargs="*")
-    parser.add_argument("--output")
-    given = parser.parse_args(rest)
+    parser.add_argument("studies", nargs="*", metavar="results/<study>")
+    parser.add_argument("--output", metavar="comparison.html")
+    given = parser.given(rest)
     if len(given.studies) > 1:
         _compare(given.studies, given.output)
         return
     if given.output is not None:
-        parser.error("--output goes with two studies or more")
+        parser.error("argument --output: goes with two studies or more")
     from sweeper.core.folder import StudyFolder
-    from sweeper.report.build import build_report
 
     folder = StudyFolder(Path(_one_study("report", given.studies)))
     if not folder.trials.is_dir():
@@ -181,6 +213,7 @@ def _report(rest: Sequence[str]) -> None:
             f"report {folder.path}: there is no study in this folder (no trials/); "
             "type python -m sweeper report results/<study>"
         )
+    from sweeper.report.build import build_report
     from sweeper.run.study_lock import holder_of
 
     if (holder := holder_of(folder)) is not None:
@@ -206,18 +239,17 @@ def _compare(studies: Sequence[str], output: str | None) -> None:
 
 
 def _export(rest: Sequence[str]) -> None:
-    parser = _Parser(
-        prog="python -m sweeper export",
-        hint="results/<study> --format hf, with --to <folder> for another place and --force to "
-        "replace what is there",
-        add_help=False,
-        allow_abbrev=False,
+    parser = OneLineParser(
+        "export",
+        example="results/<study> --format hf",
+        flags={"--format": "--format hf", "--to": "--to exported", "--force": "--force"},
+        description="The winner of a study as files for another framework.",
     )
-    parser.add_argument("study", nargs="*")
+    parser.add_argument("study", nargs="*", metavar="results/<study>")
     parser.add_argument("--format", default="all")
-    parser.add_argument("--to")
-    parser.add_argument("--force", action="store_true")
-    given = parser.parse_args(rest)
+    parser.add_argument("--to", metavar="FOLDER", help="another place than the study's exports/")
+    parser.add_argument("--force", action="store_true", help="replace what is there")
+    given = parser.given(rest)
     from sweeper.core.folder import StudyFolder
     from sweeper.report.export import export
     from sweeper.run.study_lock import check_nobody_writes
@@ -227,21 +259,18 @@ def _export(rest: Sequence[str]) -> None:
     print(export(study, name=given.format, to=given.to, force=given.force))
 
 
-class _Parser(argparse.ArgumentParser):
-    """A mistake is one line of ours, which ends with the ``hint`` what to type."""
-
-    def __init__(self, *, hint: str, **more: Any) -> None:
-        super().__init__(**more)
-        self._hint = hint
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; type {self.prog} {self._hint}")
-
-
 def _explain(rest: Sequence[str]) -> None:
     from sweeper.hydra_edge.explain import explain
     from sweeper.hydra_edge.explain_text import explanation_text
 
+    if any(a in ("-h", "--help") for a in rest):
+        _help(["explain"])
+        return
+    if any(a.lstrip("+").startswith("resume=") for a in rest):
+        raise UsageError(
+            f"explain {' '.join(rest)}: is of one trial, not of a study; type python -m sweeper "
+            "explain +model=gpt2"
+        )
     if any(a.lstrip("+").startswith("script=") for a in rest):
         raise UsageError(
             f"explain {' '.join(rest)}: what a script needs is known once it runs; type python -m "
@@ -252,12 +281,20 @@ def _explain(rest: Sequence[str]) -> None:
 
 
 def _verify(rest: Sequence[str]) -> None:
+    parser = OneLineParser(
+        "verify",
+        example="results/<study>",
+        flags={},
+        description="The winner of a study, measured against its baseline again.",
+    )
+    parser.add_argument("study", nargs="*", metavar="results/<study>")
+    study = _one_study("verify", parser.given(rest).study)
     from sweeper.run.verify import verify
     from sweeper.terminal import terminal
 
     stamp = time.strftime("%Y%m%d-%H%M%S")
     screen = terminal()
-    screen.conclude(verify(_one_study("verify", rest), stamp=stamp, terminal=screen))
+    screen.conclude(verify(study, stamp=stamp, terminal=screen))
 
 
 def _doctor(rest: Sequence[str]) -> None:
@@ -270,15 +307,27 @@ def _doctor(rest: Sequence[str]) -> None:
 
 def _hydra(arguments: Sequence[str]) -> None:
     from sweeper.hydra_edge.app import app
-    from sweeper.hydra_edge.deletions import check_deletions
+    from sweeper.hydra_edge.flags import taken_apart
     from sweeper.hydra_edge.messages import is_expected, usage_error
     from sweeper.hydra_edge.schema import register
     from sweeper.hydra_edge.script_text import with_text
+    from sweeper.hydra_edge.typed import check, in_our_words, read_as
 
-    typed = with_text(with_script(_resumed(arguments)))
-    register(typed)
-    check_deletions(typed)
-    sys.argv[1:] = with_mode([*map(_opened, typed)])
+    line = taken_apart(with_script(_resumed(arguments)))
+    register(line.overrides)
+    if line.completes:
+        if _completed(line.overrides):
+            return
+        typed: list[str] = list(line.overrides)
+    else:
+        as_text = with_text(line.overrides)
+        typed = in_our_words(as_text, own_places=line.own_places)
+        check(typed, own_places=line.own_places)
+        for note in read_as(as_text, typed):
+            print(f"note: {note}", file=sys.stderr, flush=True)
+    mode = with_mode(typed, has_command=line.has_command)
+    # Hydra takes overrides on one side of its flags alone.
+    sys.argv[1:] = [*mode, *map(_opened, typed), *line.flags]
     asked_for_traceback = "1" in map(os.environ.get, (_FULL_ERROR, _OUR_FULL_ERROR))
     # Hydra prints its errors itself, over several lines, unless it is told to raise them.
     os.environ[_FULL_ERROR] = "1"
@@ -297,9 +346,12 @@ def _resumed(arguments: Sequence[str]) -> list[str]:
     """``resume=results/<study>`` stands for the command line that made the study; more may follow."""
     from sweeper.hydra_edge.resume import original_arguments
 
-    first = next((a for a in arguments if a.startswith("resume=")), None)
-    if first is None:
+    given = [a for a in arguments if a.lstrip("+").startswith("resume=")]
+    if not given:
         return list(arguments)
+    first = given[0]
+    if len(given) > 1:
+        raise UsageError(f"{' '.join(given)}: one study goes on at a time; type {first} alone")
     rest = [argument for argument in arguments if argument != first]
     return [*original_arguments(first.partition("=")[2], rest), *rest]
 
@@ -337,14 +389,24 @@ def _opened(argument: str) -> str:
     return f"++{argument}" if argument.startswith("hydra.sweeper.params=") else argument
 
 
-def with_mode(arguments: Sequence[str]) -> list[str]:
-    """Adds Hydra's ``--multirun`` where a sweeper other than ``basic`` is chosen, so that no ``-m`` is needed.
+def with_mode(overrides: Sequence[str], *, has_command: bool) -> list[str]:
+    """Hydra's ``--multirun`` where a sweeper other than ``basic`` is chosen, so that no ``-m`` is needed.
 
     Not ``hydra.mode``: Hydra composes to find that, and takes any mistake for a single run.
     """
-    chosen = [a.partition("=")[2] for a in arguments if a.startswith("hydra/sweeper=")]
-    has_mode = any(a.lstrip("+").startswith("hydra.mode=") for a in arguments)
-    has_command = any(a.split("=")[0] in _HYDRA_COMMANDS for a in arguments)
-    if chosen and chosen[-1] != "basic" and not has_mode and not has_command:
-        return ["--multirun", *arguments]
-    return list(arguments)
+    chosen = [a.partition("=")[2] for a in overrides if a.startswith("hydra/sweeper=")]
+    has_mode = any(a.lstrip("+").startswith("hydra.mode=") for a in overrides)
+    needed = bool(chosen) and chosen[-1] != "basic" and not has_mode and not has_command
+    return ["--multirun"] if needed else []
+
+
+def _completed(overrides: Sequence[str]) -> bool:
+    """Whether what a shell asks was answered; else Hydra is to."""
+    from sweeper.hydra_edge.completion import answer
+
+    if not any(override.startswith("query=") for override in overrides):
+        return False
+    words = answer(VERBS)
+    if words is not None:
+        print((" " if "query=bash" in overrides else "\n").join(words))
+    return words is not None

@@ -21,6 +21,7 @@ _CHECKED_TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "bool": (bool,),
 }
+_A_VALUE = {"int": "1", "float": "0.1", "str": "text", "bool": "true"}
 _WORDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
 
 
@@ -51,10 +52,11 @@ def check_model_arguments(target: str, arguments: Mapping[str, Any]) -> None:
             close = difflib.get_close_matches(name, parameters, n=1, cutoff=0.3)
             raise UsageError(
                 f"model.{name}={value}: {target} takes no {name}; allowed are "
-                f"{', '.join(parameters)}; type model.{(close or list(parameters))[0]}=..."
+                f"{', '.join(parameters)}; type "
+                f"model.{(close or list(parameters))[0]}={value}"
             )
     for name in sorted(required - set(arguments)):
-        raise UsageError(f"model.{name} is missing: {target} needs it; type +model.{name}=...")
+        raise UsageError(f"model.{name} is missing: {target} needs it; type +model.{name}=1")
 
 
 def _check_type(name: str, value: Any, annotation: ast.expr | None) -> None:
@@ -63,7 +65,9 @@ def _check_type(name: str, value: Any, annotation: ast.expr | None) -> None:
         return
     right = isinstance(value, _CHECKED_TYPES[kind])
     if not right or (isinstance(value, bool) and kind != "bool"):
-        raise UsageError(f"model.{name}={value}: is not {_WORDS[kind]}; type model.{name}=<{kind}>")
+        raise UsageError(
+            f"model.{name}={value}: is not {_WORDS[kind]}; type model.{name}={_A_VALUE[kind]}"
+        )
 
 
 def _signature(target: str) -> ast.arguments | None:
@@ -76,7 +80,8 @@ def _signature(target: str) -> ast.arguments | None:
             return node.args
     if target.startswith(_OWN):
         raise UsageError(
-            f"model._target_={target}: there is no function {function_name} in {path.name}"
+            f"model._target_={target}: there is no function {function_name} in {path.name}; type "
+            "+model=gpt2, or another of conf/model/"
         )
     return None
 
@@ -93,8 +98,12 @@ def _source(module_name: str) -> Path | None:
     if own != module_name:
         path = models_dir() / f"{own}.py"
         if not path.is_file():
-            raise UsageError(f"model._target_={module_name}: there is no {path.name} in models/")
+            raise UsageError(
+                f"model._target_={module_name}: there is no {path.name} in models/; "
+                "type +model=gpt2"
+            )
         return path
+    _check_importable(module_name)
     try:
         spec = importlib.util.find_spec(module_name) if module_name else None
     except Exception:  # the packages above it are imported, and are the user's
@@ -102,3 +111,17 @@ def _source(module_name: str) -> Path | None:
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     return Path(spec.origin)
+
+
+def _check_importable(module_name: str) -> None:
+    """Raises UsageError where not even the outermost package is there, before anything is started."""
+    outermost = module_name.partition(".")[0]
+    try:
+        there = outermost != "" and importlib.util.find_spec(outermost) is not None
+    except (ImportError, ValueError):
+        return  # it is there, and does not import: the dry run says why
+    if not there:
+        raise UsageError(
+            f"model._target_={module_name or '<nothing>'}: cannot be imported from {Path.cwd()} or Python's "
+            "path; what is asked of a factory is in docs/models-factory.md; type +model=gpt2"
+        )

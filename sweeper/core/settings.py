@@ -7,7 +7,7 @@ meaning: the Hydra schema, the errors and the help are made from them. Their *va
 
 from __future__ import annotations
 
-import difflib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeAlias, TypeVar, get_type_hints
@@ -438,7 +438,10 @@ def settings_from_mapping(values: Mapping[str, Any]) -> Settings:
     groups = [f.name for f in fields(Settings)]
     for name in values:
         if name not in groups:
-            raise UsageError(unknown_setting(name, f"{name}={values[name]}"))
+            raise UsageError(
+                f"{name}={values[name]}: there is no setting {name}; allowed are {', '.join(groups)}; "
+                "type python -m sweeper --help for everything"
+            )
     if not values.get("model"):
         raise UsageError("no model was given; type +model=gpt2, or another of conf/model/")
     if "_target_" not in values["model"]:
@@ -456,18 +459,6 @@ def settings_from_mapping(values: Mapping[str, Any]) -> Settings:
 
 def _size(name: str, text: str | None) -> int | None:
     return None if text is None else parse_bytes(text, setting=name)
-
-
-def unknown_setting(name: str, typed: str) -> str:
-    """The line for a setting that does not exist, with those beside it and the one that was meant."""
-    parent = name.rpartition(".")[0]
-    siblings = [known for known in setting_names() if known.rpartition(".")[0] == parent]
-    allowed = siblings if parent and siblings else [f.name for f in fields(Settings)]
-    close = difflib.get_close_matches(name, [*setting_names(), *allowed], n=1, cutoff=0.3)
-    return (
-        f"{typed}: there is no setting {name}; allowed are {', '.join(allowed)}; "
-        f"type {(close or allowed)[0]}=..."
-    )
 
 
 def settings_from_flat(flat: Mapping[str, Any]) -> Settings:
@@ -498,7 +489,7 @@ def group_from_mapping(cls: type[_T], values: Mapping[str, Any], prefix: str) ->
                 raise UsageError(f"{name}={given}: is a group; type {name}=<one of conf/{name}/>")
             arguments[f.name] = group_from_mapping(kind, given, f"{name}.")
         else:
-            _check(name, given, f.metadata)
+            check_value(name, given, f.metadata)
             arguments[f.name] = given
     return cls(**arguments)
 
@@ -506,13 +497,14 @@ def group_from_mapping(cls: type[_T], values: Mapping[str, Any], prefix: str) ->
 def allowed(value: Scalar, metadata: Mapping[str, Any]) -> bool:
     """Whether a setting may have a value; ``metadata`` as of ``setting_names``."""
     try:
-        _check("", value, metadata)
+        check_value("", value, metadata)
     except UsageError:
         return False
     return True
 
 
-def _check(name: str, given: Any, metadata: Mapping[str, Any]) -> None:
+def check_value(name: str, given: Any, metadata: Mapping[str, Any]) -> None:
+    """Raises UsageError for a value, of the setting's type, that it may not have."""
     if given is None and "own" in metadata:
         return
     choices, minimum = metadata.get("choices", ()), metadata.get("minimum")
@@ -524,6 +516,8 @@ def _check(name: str, given: Any, metadata: Mapping[str, Any]) -> None:
         raise UsageError(f"{name}={given}: must be at least {minimum:g}; type {name}={minimum:g}")
     if maximum is not None and not given <= maximum:
         raise UsageError(f"{name}={given}: must be at most {maximum:g}; type {name}={maximum:g}")
+    if isinstance(given, float) and not math.isfinite(given):
+        raise UsageError(f"{name}={given}: is no finite number; type {name}={minimum or 1:g}")
 
 
 def with_values(settings: Settings, values: Mapping[str, Scalar]) -> Settings:

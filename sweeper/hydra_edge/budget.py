@@ -47,7 +47,10 @@ def _check(name: str, given: Any, least: int, most: float) -> None:
     if given is None or (least <= given <= most and math.isfinite(given)):
         return
     allowed = f"at least {least}" if most == math.inf else f"from {least} to {most:.0f}"
-    nearest = f"{most:.0f}" if given > most else f"{least}"
+    if not math.isfinite(given):
+        allowed = f"a finite number, {allowed}"
+    nearest = f"{most:.0f}" if most < given else f"{least}"
+    given = f"{given:g}" if isinstance(given, float) else given
     raise UsageError(
         f"hydra.sweeper.{name}={given}: must be {allowed}; type hydra.sweeper.{name}={nearest}"
     )

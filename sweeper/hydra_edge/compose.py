@@ -15,17 +15,20 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweeper import hf_config
+from sweeper.core.contradictions import check_together
 from sweeper.core.objective import Objective, objective_from_mapping
+from sweeper.core.setting_words import example_of
 from sweeper.core.settings import (
     FREE_GROUPS,
     HUGGING_FACE,
     Settings,
+    setting_names,
     settings_from_mapping,
     with_values,
 )
 from sweeper.errors import UsageError
 from sweeper.factory_signature import check_model_arguments
-from sweeper.places import conf_dir
+from sweeper.hydra_edge.options import options
 
 _ABSENT = object()
 _NOT_SETTINGS = ("hydra", "objective", "callbacks")
@@ -40,9 +43,7 @@ def settings_of(config: DictConfig) -> Settings:
     try:
         values = {name: _plain(config[name]) for name in names}
     except OmegaConfBaseException as error:
-        key = f"{error.full_key}: " if error.full_key else ""
-        what = str(error).splitlines()[0]
-        raise UsageError(f"{key}{what}; type {error.full_key or '<its name>'}=...") from error
+        raise UsageError(_unresolved(str(error.full_key or ""), str(error))) from error
     settings = settings_from_mapping(values)
     if settings.is_script:
         return settings
@@ -52,7 +53,16 @@ def settings_of(config: DictConfig) -> Settings:
         )
         settings = replace(settings, model=hf_config.located(settings.model))
     check_model_arguments(settings.model_target, settings.model_arguments)
+    check_together(settings)
     return settings
+
+
+def _unresolved(name: str, said: str) -> str:
+    """The line for a value that stands for another, which is not there."""
+    what = said.splitlines()[0].partition("resolving interpolation: ")
+    known = setting_names()
+    advice = f"{name}={example_of(name, known[name])}" if name in known else "its value itself"
+    return f"{name or 'the configuration'}: {what[2] or what[0]}; type {advice}"
 
 
 def _plain(node: Any) -> Any:
@@ -86,14 +96,6 @@ def no_model(what: str) -> str:
     """The line for a model that is missing or unknown: ``what`` is wrong, and which there are."""
     names = options("model")
     return f"{what}; there are {', '.join(names)}; type +model=gpt2"
-
-
-def options(group: str) -> list[str]:
-    """The names of our own configurations in a group, ``hf/bert-base`` among the models'."""
-    folder = conf_dir() / group
-    return sorted(
-        path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")
-    )
 
 
 class Composer:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import yaml
 
+from sweeper.core.setting_words import example_of
 from sweeper.core.settings import setting_names
 from sweeper.errors import UsageError
-from sweeper.hydra_edge.compose import options
+from sweeper.hydra_edge.options import options
 from sweeper.places import conf_dir
 
 
@@ -20,13 +21,17 @@ def check_deletions(arguments: Sequence[str]) -> None:
         if not argument.startswith("~"):
             continue
         name = argument[1:].partition("=")[0].partition("@")[0]
+        if name == "model":
+            raise UsageError(
+                f"{argument}: every training has a model; type +model=gpt2, or leave it out"
+            )
         if name in groups:
             raise UsageError(
                 f"{argument}: every training has a {name}; allowed are {', '.join(options(name))}; "
                 f"type {name}={_own_option(name)}, or leave it out"
             )
         if name in settings:
-            value = "null" if "own" in settings[name] else "<value>"
+            value = "null" if "own" in settings[name] else example_of(name, settings[name])
             raise UsageError(
                 f"{argument}: a setting has a value; type {name}={value}, or leave it out"
             )

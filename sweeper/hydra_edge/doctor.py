@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import sweeper
 from sweeper.core.finding import Finding
-from sweeper.errors import EnvironmentUnfit, UsageError
+from sweeper.errors import EnvironmentUnfit
 from sweeper.hydra_edge.plain_text import paragraph
+from sweeper.one_line_parser import OneLineParser
 from sweeper.run.doctor.examine import Asked, examine
 
 _SHOWN = {"ok": "ok", "warning": "warning", "failure": "FAILURE"}
@@ -19,23 +18,18 @@ _STATUS = max(map(len, _SHOWN.values())) + 2
 _ARROW = "-> "
 
 
-class _OneLine(argparse.ArgumentParser):
-    """Says what is wrong as every command does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(
-            f"doctor: {message}; type python -m sweeper doctor "
-            "[--accelerator cpu|cuda] [--nvme <folder>] [--hostfile <file>]"
-        )
-
-
 def asked_for(arguments: Sequence[str]) -> Asked:
     """Raises UsageError for arguments that there are not."""
-    parser = _OneLine(
-        prog="python -m sweeper doctor",
+    parser = OneLineParser(
+        "doctor",
+        example="",
+        flags={
+            "--accelerator": "--accelerator cpu",
+            "--nvme": "--nvme /tmp",
+            "--hostfile": "--hostfile hostfile",
+        },
         description="What this machine can do, and what is in the way. Exit code 4 where the default "
         "study could not run.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--accelerator", choices=("cpu", "cuda"), help="what trials are to run on; else found out"
@@ -46,7 +40,7 @@ def asked_for(arguments: Sequence[str]) -> Asked:
     parser.add_argument(
         "--hostfile", type=Path, metavar="FILE", help="ask the hosts in DeepSpeed's hostfile"
     )
-    values = parser.parse_args(list(arguments))
+    values = parser.given(arguments)
     return Asked(accelerator=values.accelerator, nvme=values.nvme, hostfile=values.hostfile)
 
 

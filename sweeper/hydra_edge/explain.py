@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -21,7 +24,8 @@ from sweeper.core.model_profile import ModelProfile
 from sweeper.core.nearest_layout import nearest_layouts
 from sweeper.core.outcome import Infeasible, Unsupported
 from sweeper.core.plan import Plan, plan, refusals
-from sweeper.core.settings import Settings, with_values
+from sweeper.core.setting_words import example_of
+from sweeper.core.settings import Settings, setting_names, with_values
 from sweeper.core.spec import TrialSpec
 from sweeper.core.what_fits import (
     Answer,
@@ -36,11 +40,12 @@ from sweeper.core.what_fits import (
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.compose import settings_of
 from sweeper.hydra_edge.default_hardware import note_on_hardware
-from sweeper.hydra_edge.deletions import check_deletions
 from sweeper.hydra_edge.explain_hardware import Hardware, hardware_of
+from sweeper.hydra_edge.expressions import domain_of
 from sweeper.hydra_edge.hydra_versions import VERSION_BASE
 from sweeper.hydra_edge.messages import is_expected, usage_error
 from sweeper.hydra_edge.schema import register
+from sweeper.hydra_edge.typed import check, in_our_words
 from sweeper.places import conf_dir
 from sweeper.run.dry_run import check_model
 from sweeper.run.model_profile import Profiled, profile_of
@@ -181,23 +186,40 @@ def compose(arguments: Sequence[str]) -> Settings:
                 f"explain {argument}: takes settings alone; type python -m sweeper explain +model=gpt2"
             )
     register(arguments)
-    check_deletions(arguments)
+    named = in_our_words(arguments)
+    _check_one_trial(named)
+    check(named)
     try:
         with initialize_config_dir(str(conf_dir()), **VERSION_BASE):
-            return settings_of(_config(arguments))
+            return settings_of(_config(named))
     except Exception as error:
         if not is_expected(error):
             raise
-        raise usage_error(error, arguments) from error
+        raise usage_error(error, named) from error
 
 
 def _config(arguments: Sequence[str]) -> DictConfig:
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    for override in OverridesParser.create().parse_overrides(list(arguments)):
-        if override.is_sweep_override():
-            raise UsageError(
-                f"{override.input_line}: explain is of one trial, not of a search; "
-                f"type {override.get_key_element()}=<one value>"
-            )
     return hydra.compose_config("config", list(arguments), run_mode=RunMode.RUN)
+
+
+def _check_one_trial(arguments: Sequence[str]) -> None:
+    parser = OverridesParser.create()
+    for argument in arguments:
+        with contextlib.suppress(OverrideParseException):  # that is told with all others like it
+            (override,) = parser.parse_overrides([argument])
+            if override.is_sweep_override():
+                raise UsageError(
+                    f"{argument}: explain is of one trial, not of a search; "
+                    f"type {override.get_key_element()}={_one_of(override)}"
+                )
+
+
+def _one_of(override: Override) -> str:
+    """The first of what would be searched; where that is nothing, a value that the name may have."""
+    try:
+        return domain_of(override).bounds()[0]
+    except UsageError:
+        name = override.key_or_group
+        return example_of(name, setting_names().get(name, {}))

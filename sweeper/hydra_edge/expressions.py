@@ -24,6 +24,8 @@ from sweeper.core.settings import setting_names
 from sweeper.core.space import Choice, Domain, FloatRange, IntRange, SearchSpace
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.messages import unparsable
+from sweeper.hydra_edge.options import group_of, known_options
+from sweeper.hydra_edge.other_words import as_named_here
 from sweeper.places import conf_dir
 
 
@@ -47,16 +49,23 @@ def read(
     parameters: dict[str, Domain] = {}
     fixed: list[str] = []
     for name, expression in params.items():
-        override = parse(f"{name}={expression}", where=f"hydra.sweeper.params.{name}={expression}")
+        if isinstance(expression, Mapping):
+            inner = next(iter(expression), "micro_size")
+            raise UsageError(
+                f"hydra.sweeper.params.{name}={dict(expression)}: is not an expression; type it by its "
+                f"whole name, '{name}.{inner}={expression.get(inner, 'choice(1,2)')}'"
+            )
+        line = as_named_here(f"{name}={expression}")
+        override = parse(line, where=f"hydra.sweeper.params.{name}={expression}")
         if override.is_sweep_override():
-            parameters[_name(override)] = _domain(override)
+            parameters[_name(override)] = domain_of(override)
         else:
             fixed.append(str(override.input_line))
     for argument in arguments:
         override = parse(argument, where=argument)
         parameters = _without_conflicts(parameters, override)
         if override.is_sweep_override():
-            parameters[_name(override)] = _domain(override)
+            parameters[_name(override)] = domain_of(override)
         else:
             fixed.append(argument)
     return Typed(fixed=tuple(fixed), space=SearchSpace(parameters=parameters))
@@ -84,7 +93,7 @@ def _without_conflicts(parameters: Mapping[str, Domain], typed: Override) -> dic
 
 def _options(override: Override) -> Sequence[str]:
     if override.is_sweep_override():
-        return _domain(override).points() or ()
+        return domain_of(override).points() or ()
     return (str(override.value()),)
 
 
@@ -121,7 +130,8 @@ def _name(override: Override) -> str:
     return name.removeprefix("++") if is_setting else name
 
 
-def _domain(override: Override) -> Domain:
+def domain_of(override: Override) -> Domain:
+    """What a sweep expression searches. Raises UsageError for one with nothing in it."""
     value = override.value()
     if override.is_choice_sweep():
         return Choice(values=tuple(dict.fromkeys(_choices(override, value))))
@@ -143,20 +153,28 @@ def _choices(override: Override, value: Any) -> Sequence[str]:
     if not found:
         raise UsageError(
             f"{override.input_line}: no option of {override.key_or_group} matches; type "
-            "for example 'zero=glob(stage*)', or choice() of the options"
+            f"'{_name(override)}={_instead_of_glob(override)}'"
         )
     return found
+
+
+def _instead_of_glob(override: Override) -> str:
+    group = group_of(override.key_or_group)
+    return f"choice({','.join(known_options(group)[:2])})" if group else "choice(1,2)"
 
 
 def _interval(override: Override, value: IntervalSweep) -> Domain:
     low, high = value.start, value.end
     if low is None or high is None or not low < high:
-        raise UsageError(f"{override.input_line}: the interval is empty; give interval(low,high)")
+        raise UsageError(
+            f"{override.input_line}: the interval is empty, its lower end comes first; type "
+            f"'{_name(override)}={_turned(low, high)}'"
+        )
     log = "log" in value.tags
     if log and not low > 0:
         raise UsageError(
             f"{override.input_line}: a logarithm begins above 0; type for example "
-            f"{_name(override)}=tag(log,interval({min(1, high / 1000):g},{high:g})), or leave "
+            f"'{_name(override)}=tag(log,interval({min(1, high / 1000):g},{high:g}))', or leave "
             "tag(log) out"
         )
     if isinstance(low, int) and isinstance(high, int):
@@ -164,13 +182,20 @@ def _interval(override: Override, value: IntervalSweep) -> Domain:
     return FloatRange(low=float(low), high=float(high), log=log)
 
 
+def _turned(low: Any, high: Any) -> str:
+    """An interval of the same ends, in their order; of one number, with another above it."""
+    if low is None or high is None:
+        return "interval(1,8)"
+    return f"interval({high:g},{low:g})" if high < low else f"interval({low:g},{low + 1:g})"
+
+
 def _range(override: Override, value: RangeSweep) -> Domain:
     """Hydra's ``range`` stops before its end, as Python's does, and may go down."""
     start, stop, step = value.start, value.stop, value.step
     if start is None or stop is None or not step or not (stop - start) * step > 0:
         raise UsageError(
-            f"{override.input_line}: the range is empty; give range(start,stop,step), with a step "
-            "below 0 where it goes down"
+            f"{override.input_line}: the range is empty: it stops before its end, and goes down with a "
+            f"step below 0; type '{_name(override)}={_range_with_numbers(start, stop)}'"
         )
     if all(isinstance(number, int) for number in (start, stop, step)):
         numbers = range(int(start), int(stop), int(step))
@@ -179,6 +204,12 @@ def _range(override: Override, value: RangeSweep) -> Domain:
     count = int((stop - start) / step - 1e-9)
     least, most = sorted((float(start), float(start + count * step)))
     return FloatRange(low=least, high=most, step=abs(float(step)))
+
+
+def _range_with_numbers(start: Any, stop: Any) -> str:
+    if start is None or stop is None or start == stop:
+        return f"range({start or 1},{(start or 1) + 2})"
+    return f"range({start},{stop},{1 if start < stop else -1})"
 
 
 def _is_whole(name: str) -> bool:
@@ -192,13 +223,13 @@ def _in_whole_numbers(override: Override, domain: FloatRange) -> IntRange:
     numbers = (domain.low, domain.high, domain.step or 1.0)
     if domain.step is not None and not all(number.is_integer() for number in numbers):
         raise UsageError(
-            f"{override.input_line}: {override.key_or_group} is a whole number; give whole numbers, "
-            "for example range(1,5)"
+            f"{override.input_line}: {override.key_or_group} is a whole number; type for example "
+            f"'{_name(override)}=range({max(math.ceil(domain.low), 1)},{max(math.ceil(domain.low), 1) + 4})'"
         )
     low, high = math.ceil(domain.low), math.floor(domain.high)
     if not low < high and domain.step is None:
         raise UsageError(
             f"{override.input_line}: there are not two whole numbers in it, which "
-            f"{override.key_or_group} is; give interval(low,high) with more in it"
+            f"{override.key_or_group} is; type '{_name(override)}=interval({low},{low + 1})'"
         )
     return IntRange(low=low, high=high, step=int(domain.step or 1), log=domain.log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -74,13 +75,28 @@ def open_sampler(
     )
 
 
-def check_storage_of(options: Mapping[str, Any]) -> None:
-    """Before anything is run or written. Raises UsageError for a storage that cannot be had."""
-    if options.get("storage") is None:
+def check_options_of_study(options: Mapping[str, Any]) -> None:
+    """Before anything is composed, run or written. Raises UsageError for what cannot be had."""
+    warm_start, storage, sampler = (options.get(n) for n in ("warm_start", "storage", "sampler"))
+    if warm_start is not None and not StudyFolder(Path(str(warm_start))).trials.is_dir():
+        raise UsageError(
+            f"hydra.sweeper.warm_start={warm_start}: there is no trial in this folder; type "
+            "hydra.sweeper.warm_start=results/<study>, or null to learn from none"
+        )
+    _custom_function(options.get("custom_search_space"))
+    guided = (
+        isinstance(sampler, Mapping) and sampler.get("_target_") == SAMPLERS["guided"]["_target_"]
+    )
+    if storage is None and guided:
         return
-    from sweeper.search.optuna_study import check_storage
+    from sweeper.search.optuna_study import check_sampler, check_storage
 
-    check_storage(options["storage"])
+    check_storage(storage)
+    if not isinstance(sampler, Mapping):
+        raise UsageError(
+            f"hydra.sweeper.sampler={sampler}: is no sampler; type hydra/sweeper/sampler=tpe"
+        )
+    check_sampler(sampler)
 
 
 def check_directions(given: Any, objective: Objective) -> None:
@@ -99,14 +115,22 @@ def check_directions(given: Any, objective: Objective) -> None:
 
 def _custom_search_space(dotted: str | None, config: DictConfig) -> Callable[[Any], None] | None:
     """The stock plugin's hook: a function of the configuration and Optuna's trial that suggests more."""
+    function = _custom_function(dotted)
+    return None if function is None else lambda trial: function(config, trial)
+
+
+def _custom_function(dotted: str | None) -> Callable[[DictConfig, Any], None] | None:
     if dotted is None:
         return None
     module_name, _, name = dotted.rpartition(".")
     try:
-        function = getattr(importlib.import_module(module_name), name)
+        function: Callable[[DictConfig, Any], None] = getattr(
+            importlib.import_module(module_name), name
+        )
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(
-            f"hydra.sweeper.custom_search_space={dotted}: cannot be imported ({error}); "
-            "give package.module.function, a function of (config, trial)"
+            f"hydra.sweeper.custom_search_space={dotted}: cannot be imported ({error}); it is "
+            "package.module.function, a function of (config, trial); type "
+            "hydra.sweeper.custom_search_space=null for none"
         ) from error
-    return lambda trial: function(config, trial)
+    return function

@@ -40,7 +40,7 @@ from sweeper.hydra_edge.job_runner import JobRunner
 from sweeper.hydra_edge.messages import check_options
 from sweeper.hydra_edge.planner import Planner
 from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished, put_damaged_aside
-from sweeper.hydra_edge.sampling import check_storage_of, open_sampler
+from sweeper.hydra_edge.sampling import check_directions, check_options_of_study, open_sampler
 from sweeper.hydra_edge.script import fitted_to_script
 from sweeper.hydra_edge.study_file import (
     resolved,
@@ -97,10 +97,13 @@ def sweep(
 
     screen = terminal()
     composer = compose(typed.fixed)
+    if not any("objective" in each for each in (*typed.fixed, *typed.space.parameters)):
+        check_directions(options.get("direction"), objective_of(config))
+    check_options_of_study(options)
+    callbacks = _callbacks(typed.space, composer)
     found = composed(composer, typed.space)
     check_hardware(found.settings)
-    followed = Followed(make_callbacks(_callbacks(typed.space, composer)), screen.say)
-    check_storage_of(options)
+    followed = Followed(make_callbacks(callbacks), screen.say)
     folder, at, made = place_of(config)
     resuming = bool(options.get("resume"))
     measured = _Measured()
@@ -311,7 +314,7 @@ class _Measured:
 def _callbacks(space: SearchSpace, composer: Composer) -> dict[str, dict[str, Any]]:
     if "callbacks" in space.parameters:
         raise UsageError(
-            "callbacks=a,b would be searched; type 'callbacks=[mlflow,tensorboard]' for several"
+            "callbacks=a,b would be searched; type 'callbacks=[tensorboard,mlflow]' for several"
         )
     return callbacks_of(composer.config(()))
 

@@ -197,19 +197,25 @@ def _storage(storage: str | None, journal: Path) -> BaseStorage:
         raise UsageError(_no_storage(storage, error)) from error
 
 
-def _sampler(config: Mapping[str, Any], space: SearchSpace, seed: int | None) -> BaseSampler:
-    if is_guided(config):
-        config = _BESIDE_THE_GUIDE
+def check_sampler(config: Mapping[str, Any]) -> Any:
+    """Its class. Raises UsageError where there is none of the name."""
     target = str(config.get("_target_", ""))
-    arguments = {name: value for name, value in config.items() if name != "_target_"}
     module_name, _, class_name = target.rpartition(".")
     try:
-        cls = getattr(importlib.import_module(module_name or "optuna.samplers"), class_name)
+        return getattr(importlib.import_module(module_name or "optuna.samplers"), class_name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(
             f"hydra.sweeper.sampler._target_={target}: no such sampler; type for example "
             "hydra/sweeper/sampler=tpe, or hydra.sweeper.sampler._target_=optuna.samplers.TPESampler"
         ) from error
+
+
+def _sampler(config: Mapping[str, Any], space: SearchSpace, seed: int | None) -> BaseSampler:
+    if is_guided(config):
+        config = _BESIDE_THE_GUIDE
+    target = str(config.get("_target_", ""))
+    arguments = {name: value for name, value in config.items() if name != "_target_"}
+    cls = check_sampler(config)
     if "seed" in inspect.signature(cls).parameters and arguments.get("seed") is None:
         arguments["seed"] = seed
     if cls is GridSampler and "search_space" not in arguments:

@@ -11,7 +11,7 @@ from sweeper.core.folder import StudyFolder
 from sweeper.core.outcome import Infeasible, OutOfMemory, Stopped
 from sweeper.core.plan import plan
 from sweeper.errors import UsageError
-from sweeper.hydra_edge.compose import options
+from sweeper.hydra_edge.options import options
 from sweeper.report.build import build_report
 from tests.support import (
     MACHINE,

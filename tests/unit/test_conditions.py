@@ -9,10 +9,11 @@ from sweeper.core.plan import plan
 from sweeper.core.space import Choice, FloatRange, IntRange, SearchSpace, as_overrides
 from sweeper.hydra_edge import schema
 from sweeper.hydra_edge.baseline import composed
-from sweeper.hydra_edge.compose import Composer, options
+from sweeper.hydra_edge.compose import Composer
 from sweeper.hydra_edge.conditions import Conditions, options_first
 from sweeper.hydra_edge.expressions import read
 from sweeper.hydra_edge.hydra_versions import VERSION_BASE
+from sweeper.hydra_edge.options import options
 from sweeper.places import conf_dir
 from sweeper.search.optuna_sampler import OptunaSampler
 from sweeper.search.optuna_study import open_study

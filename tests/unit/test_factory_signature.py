@@ -44,8 +44,13 @@ def test_a_factory_of_ours_that_does_not_exist_is_named(target):
 
 
 def test_what_cannot_be_read_is_left_to_the_trial():
-    check_model_arguments("no_such_package.build", {"anything": 1})
     check_model_arguments("math.sqrt", {"anything": 1})
+
+
+@pytest.mark.parametrize("target", ["no_such_package.build", "build"])
+def test_a_package_that_is_not_there_is_named_at_once(target):
+    with pytest.raises(UsageError, match=r"cannot be imported from .*; type "):
+        check_model_arguments(target, {"anything": 1})
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_a_value_that_is_not_allowed_is_named_with_what_is(name, value, said):
 
 
 def test_a_key_that_is_no_setting_is_refused_because_it_would_be_believed_to_act():
-    with pytest.raises(UsageError, match=r"there is no setting zeros; .* type zero"):
+    with pytest.raises(UsageError, match=r"there is no setting zeros; .* type python"):
         settings_from_mapping({**nano_config(), "zeros": {"stage": 3}})
 
 

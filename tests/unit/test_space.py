@@ -77,6 +77,9 @@ def test_a_glob_is_the_options_of_its_group(expression, options):
     ("expression", "expected"),
     [
         ("tag(log,interval(1000000,100000000))", IntRange(low=10**6, high=10**8, log=True)),
+        ("interval(1,8)", IntRange(low=1, high=8)),
+        ("tag(log, interval(1,64))", IntRange(low=1, high=64, log=True)),
+        ("tag(log, int(interval(1,64)))", IntRange(low=1, high=64, log=True)),
         ("interval(0.5,8.5)", IntRange(low=1, high=8)),
         ("range(1.0,9.0,2.0)", IntRange(low=1, high=7, step=2)),
     ],

@@ -15,6 +15,7 @@ FREE = {
     "terminal",
     "factory_signature",
     "hf_config",
+    "one_line_parser",
     "cli",
     "bugs",
     "__init__",
