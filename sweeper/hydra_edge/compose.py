@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sweeper import hf_config
 from sweeper.core.objective import Objective, objective_from_mapping
+from sweeper.core.raw_keys import check_raw_keys
 from sweeper.core.settings import (
     FREE_GROUPS,
     HUGGING_FACE,
@@ -23,6 +24,7 @@ from sweeper.core.settings import (
     settings_from_mapping,
     with_values,
 )
+from sweeper.core.settings_together import check_together
 from sweeper.errors import UsageError
 from sweeper.factory_signature import check_model_arguments
 from sweeper.places import conf_dir
@@ -44,8 +46,10 @@ def settings_of(config: DictConfig) -> Settings:
         what = str(error).splitlines()[0]
         raise UsageError(f"{key}{what}; type {error.full_key or '<its name>'}=...") from error
     settings = settings_from_mapping(values)
+    check_together(settings)
     if settings.is_script:
         return settings
+    check_raw_keys(settings)
     if settings.model_target == HUGGING_FACE:
         hf_config.check_architecture(
             settings.model_arguments, sequence_length=settings.workload.sequence_length

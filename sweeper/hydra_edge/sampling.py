@@ -30,7 +30,8 @@ def open_sampler(
 ) -> Any:
     """Knows of no trial yet, also where some have ended before. Raises UsageError for bad options."""
     from sweeper.search.optuna_sampler import OptunaSampler
-    from sweeper.search.optuna_study import is_guided, open_study
+    from sweeper.search.optuna_study import open_study
+    from sweeper.search.samplers import is_guided
 
     check_directions(options.get("direction"), objective)
     extend = _custom_search_space(options.get("custom_search_space"), config)
@@ -78,7 +79,7 @@ def check_storage_of(options: Mapping[str, Any]) -> None:
     """Before anything is run or written. Raises UsageError for a storage that cannot be had."""
     if options.get("storage") is None:
         return
-    from sweeper.search.optuna_study import check_storage
+    from sweeper.search.storages import check_storage
 
     check_storage(options["storage"])
 

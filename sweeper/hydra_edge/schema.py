@@ -28,6 +28,7 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     },
     "random": {"_target_": "optuna.samplers.RandomSampler"},
     "qmc": {"_target_": "optuna.samplers.QMCSampler", "warn_independent_sampling": False},
+    "cmaes": {"_target_": "optuna.samplers.CmaEsSampler", "warn_independent_sampling": False},
     "gp": {"_target_": "optuna.samplers.GPSampler"},
     "nsgaii": {"_target_": "optuna.samplers.NSGAIISampler"},
     "grid": {"_target_": "optuna.samplers.GridSampler"},
@@ -49,9 +50,10 @@ class OptunaSweeperConf:
         MISSING, "what proposes candidates; typed as hydra/sweeper/sampler=<name>"
     )
     direction: Any = _option(None, "maximize or minimize; null, since the objective decides it")
-    storage: str | None = _option(
+    storage: Any = _option(
         None,
-        "where Optuna keeps the study: an RDB URL, or journal:PATH; null is a journal in the study's folder",
+        "where Optuna keeps the study: an RDB URL, journal:PATH, or {_target_: optuna.storages.RDBStorage, ...};"
+        " null is a journal in the study's folder",
     )
     study_name: str | None = _option(
         None,

@@ -25,8 +25,8 @@ from sweeper.core.outcome import (
 from sweeper.core.space import Identity, Point, SearchSpace, identity
 from sweeper.core.trial import Trial
 from sweeper.search.dashboard import constraints, set_constraint
+from sweeper.search.distributions import distribution_of, parsed, suggested, typed
 from sweeper.search.guide import Guide, Result
-from sweeper.search.optuna_study import distribution_of, parsed, suggested, typed
 
 # After so many known or unlikely points in a row a finite space is searched for one that is neither.
 MAX_PASSED_OVER = 10

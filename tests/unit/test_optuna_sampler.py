@@ -8,7 +8,8 @@ from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, Stopped
 from sweeper.core.space import Choice, FloatRange, IntRange, SearchSpace
 from sweeper.errors import UsageError
 from sweeper.search.optuna_sampler import OptunaSampler
-from sweeper.search.optuna_study import check_storage, load_study, open_study
+from sweeper.search.optuna_study import load_study, open_study
+from sweeper.search.storages import check_storage
 from tests.support import measured, trial_of
 
 SPACE = SearchSpace(
