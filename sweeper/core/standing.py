@@ -20,6 +20,16 @@ class Standing:
     finals: FinalistsResult | None
     winner: Trial | None
 
+    @property
+    def of_a_grid(self) -> bool:
+        """Whether the trials are those of a plain grid: its first point is nobody's own options."""
+        return is_grid(self.trials)
+
+
+def is_grid(trials: Sequence[Trial]) -> bool:
+    """A study's trials have points of its space; the first may be the user's own, which has none."""
+    return len(trials) > 1 and not any(trial.point for trial in trials)
+
 
 def standing(
     trials: Sequence[Trial],

@@ -36,10 +36,11 @@ from sweeper.hydra_edge.conclude import conclude, play_finals
 from sweeper.hydra_edge.conditions import Conditions, options_first
 from sweeper.hydra_edge.expressions import Typed, read
 from sweeper.hydra_edge.job_runner import JobRunner
+from sweeper.hydra_edge.known_before import check_options_of_study
 from sweeper.hydra_edge.messages import check_options
 from sweeper.hydra_edge.planner import Planner
 from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished, put_damaged_aside
-from sweeper.hydra_edge.sampling import check_storage_of, open_sampler
+from sweeper.hydra_edge.sampling import open_sampler
 from sweeper.hydra_edge.script import fitted_to_script
 from sweeper.hydra_edge.study_file import (
     resolved,
@@ -49,11 +50,13 @@ from sweeper.hydra_edge.study_file import (
 )
 from sweeper.hydra_edge.study_place import place_of, refuse_a_second
 from sweeper.hydra_edge.study_plan import (
+    check_some_run,
     headline,
     known_ruled_out,
     look_through,
     shown_budget,
     study_plan,
+    write_ruled_out,
 )
 from sweeper.hydra_edge.warm_start import earlier_trials, what_is_learned
 from sweeper.hydra_edge.work import work_of
@@ -95,9 +98,12 @@ def sweep(
 
     screen = terminal()
     composer = compose(typed.fixed)
+    check_options_of_study(options, typed.space, composer, config)
     found = composed(composer, typed.space)
+    if not found.settings.is_script:
+        conditions = Conditions(composer, typed.space)
+        check_some_run(Planner(composer), typed.space, conditions, found.baseline)
     followed = Followed(make_callbacks(_callbacks(typed.space, composer)), screen.say)
-    check_storage_of(options)
     folder, at, made = place_of(config)
     resuming = bool(options.get("resume"))
     measured = _Measured()
@@ -165,13 +171,18 @@ def _study_in(
     if resuming:
         check_unchanged(folder, config_now, environment)
     earlier = earlier_trials(options, settings)
+    evidence = evidence_of(earlier, settings, environment)
+    planner = Planner(composer)
+    conditions = Conditions(composer, typed.space)
+    if not resuming:
+        with screen.busy("looking at what can work on this machine"):
+            planner.look_from(machine, evidence.peaks)
+            check_some_run(planner, typed.space, conditions, baseline)
     if resuming:
         sweep_temporary(folder)
     pending = clear_unfinished(folder)
     lost = put_damaged_aside(folder, screen.say)
     finished = folder.read_trials()
-    planner = Planner(composer)
-    conditions = Conditions(composer, typed.space)
     sampler = open_sampler(
         options,
         typed.space,
@@ -201,14 +212,14 @@ def _study_in(
                 config=config_now,
                 environment=environment,
             )
-        evidence = evidence_of(earlier, settings, environment)
         planner.look_from(machine, [*evidence.peaks, *finished])
         sampler.learn(evidence)
         for trial in finished:
             sampler.replay(trial)
-        ruled_out = (known_ruled_out(folder) if resuming else None) or look_through(
-            planner, typed.space, conditions, folder
-        )
+        ruled_out = known_ruled_out(folder) if resuming else None
+        if ruled_out is None:
+            ruled_out = look_through(planner, typed.space, conditions)
+            write_ruled_out(folder, ruled_out)
         outlook = study_plan(
             settings,
             typed.space,

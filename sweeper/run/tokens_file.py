@@ -56,7 +56,7 @@ def _of_array(start: bytes, size: int) -> int:
     length = int.from_bytes(start[8:begin], "little")
     try:
         header = ast.literal_eval(start[begin : begin + length].decode("latin1").strip())
-        kind, shape = str(header["descr"]), tuple(header["shape"])
+        kind, shape = str(header["descr"]), [int(n) for n in header["shape"]]
         bytes_of_one = int(kind[2:])
     except (ValueError, SyntaxError, KeyError, TypeError) as error:
         raise ValueError("is no .npy array of plain numbers") from error
