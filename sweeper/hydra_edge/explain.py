@@ -37,6 +37,7 @@ from sweeper.errors import UsageError
 from sweeper.hydra_edge.compose import settings_of
 from sweeper.hydra_edge.deletions import check_deletions
 from sweeper.hydra_edge.explain_hardware import Hardware, hardware_of
+from sweeper.hydra_edge.hydra_options import check_one_option_each
 from sweeper.hydra_edge.messages import is_expected, usage_error
 from sweeper.hydra_edge.schema import register
 from sweeper.places import conf_dir
@@ -198,7 +199,9 @@ def compose(arguments: Sequence[str]) -> Settings:
 def _config(arguments: Sequence[str]) -> DictConfig:
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
-    for override in OverridesParser.create().parse_overrides(list(arguments)):
+    typed = OverridesParser.create().parse_overrides(list(arguments))
+    check_one_option_each(typed)
+    for override in typed:
         if override.is_sweep_override():
             raise UsageError(
                 f"{override.input_line}: explain is of one trial, not of a search; "

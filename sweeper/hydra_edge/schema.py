@@ -144,7 +144,13 @@ def register() -> None:
         ("script_name", _script_name),
     ):
         OmegaConf.register_new_resolver(f"sweeper.{name}", resolver, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("sweeper.mode", _mode, replace=True)
     OmegaConf.register_new_resolver("sweeper.settings_help", _settings_help, replace=True)
+
+
+def _mode(sweeper: Any) -> str | None:
+    """Of a sweeper by its class: a study needs no -m, also where a file chooses it."""
+    return "MULTIRUN" if "sweeper_optuna" in str(sweeper) else None
 
 
 def _script_name(path: str, module: str | None) -> str:
