@@ -29,7 +29,7 @@ def test_a_study_that_has_ended_goes_on_with_a_larger_budget(ended):
 def test_a_study_measured_on_another_device_is_refused_and_a_new_one_offered(ended):
     _, err = finish(start(ended, "resume=a study", FAKE_DEVICE="another device"), code=2)
     assert "device was a fake device, is another device" in err
-    assert "hydra.sweeper.warm_start=a study" in err
+    assert "\"hydra.sweeper.warm_start='a study'\" for a new study" in err
     assert 1 == len(err.strip().splitlines()[-1:])
 
 
