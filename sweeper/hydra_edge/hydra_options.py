@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import yaml
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from sweeper.errors import UsageError
 from sweeper.hydra_edge.compose import options
@@ -58,7 +59,20 @@ def _check_launcher(config: DictConfig) -> None:
 
 
 def _check_folder(config: DictConfig, mode: str) -> None:
-    if not str(OmegaConf.select(config, f"hydra.{mode}.dir") or "").strip():
+    try:
+        folder = str(config.hydra[mode].dir or "")
+    except OmegaConfBaseException as error:
+        raw = OmegaConf.to_container(config.hydra[mode], resolve=False)
+        typed = raw["dir"] if isinstance(raw, dict) else ""
+        raise UsageError(
+            f"hydra.{mode}.dir={typed}: {str(error).splitlines()[0]}; type hydra.{mode}.dir=<a folder>"
+        ) from error
+    if "${" in folder:  # where Hydra writes it down, it takes that for an interpolation
+        raise UsageError(
+            f"hydra.{mode}.dir={folder}: a folder's name cannot have ${{ in it; type another, or leave it out "
+            "for one in results/"
+        )
+    if not folder.strip():
         raise UsageError(
             f"hydra.{mode}.dir=: no folder was given; type hydra.{mode}.dir=<a folder>, or leave it out "
             "for one in results/"

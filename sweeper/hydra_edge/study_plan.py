@@ -14,7 +14,6 @@ from sweeper.core.outcome import Infeasible, Unsupported
 from sweeper.core.settings import Settings
 from sweeper.core.space import Point, SearchSpace
 from sweeper.core.study import Budget
-from sweeper.errors import UsageError
 from sweeper.hydra_edge.conditions import Conditions
 from sweeper.hydra_edge.planner import Planner
 from sweeper.terminal import Budget as Shown
@@ -73,8 +72,8 @@ def study_plan(
 
 def look_through(planner: Planner, space: SearchSpace, conditions: Conditions) -> RuledOut:
     """How much of a space is not worth a trial, and why."""
-    whole = _is_listed(space)
-    points = space.points() if whole else _drawn(space, conditions)
+    whole = is_listed(space)
+    points = space.points() if whole else drawn_points(space, conditions)
     found: dict[str, dict[str, Any]] = {}
     looked_at = 0
     for point in points:
@@ -95,33 +94,6 @@ def write_ruled_out(folder: StudyFolder, told: RuledOut) -> None:
     write_json(folder.ruled_out, {"schema_version": 1, "space": told.num_points, "rules": rules})
 
 
-def check_some_run(
-    planner: Planner, space: SearchSpace, conditions: Conditions, baseline: Point
-) -> None:
-    """Raises UsageError, with what would run, where the rules leave no candidate.
-
-    Of a space that is too large that is only sure where the drawn have one reason: it then names nothing
-    that is searched.
-    """
-    planned = planner.plan(baseline)
-    if not isinstance(planned.ready, Infeasible):
-        return
-    reason, whole = planned.ready.reason, _is_listed(space)
-    looked_at = 0
-    for point in space.points() if whole else _drawn(space, conditions):
-        looked_at += 1
-        ready = planner.plan(point).ready
-        if not isinstance(ready, Infeasible) or not (whole or ready.reason == reason):
-            return
-    from sweeper.hydra_edge.would_run import would_run
-
-    of = f"the {looked_at:,}" if whole else "the"
-    none = f"none of {of} candidates can be run" if looked_at > 1 else "nothing can be run"
-    changes = would_run(planned.settings)
-    advice = f"type {', or '.join(changes)}" if changes else "type other settings"
-    raise UsageError(f"{reason}: {none}; {advice}")
-
-
 def known_ruled_out(folder: StudyFolder) -> RuledOut | None:
     """What an earlier run of the study has written."""
     document = read_object(folder.ruled_out)
@@ -136,11 +108,12 @@ def _ruled_out(num: int, rules: Mapping[str, Mapping[str, Any]], *, is_sample: b
     return RuledOut(num_points=num, is_sample=is_sample, rules=told)
 
 
-def _is_listed(space: SearchSpace) -> bool:
+def is_listed(space: SearchSpace) -> bool:
+    """Whether it is looked through whole."""
     return space.size is not None and space.size <= MAX_LISTED_POINTS
 
 
-def _drawn(space: SearchSpace, conditions: Conditions) -> Iterable[Point]:
+def drawn_points(space: SearchSpace, conditions: Conditions) -> Iterable[Point]:
     """As a sampler would: a parameter that does nothing beside those before it is left out."""
     from sweeper.search.encoding import drawn
 

@@ -38,6 +38,7 @@ from sweeper.hydra_edge.expressions import Typed, read
 from sweeper.hydra_edge.job_runner import JobRunner
 from sweeper.hydra_edge.known_before import check_options_of_study
 from sweeper.hydra_edge.messages import check_options
+from sweeper.hydra_edge.nothing_runs import check_rules_leave_some, check_some_run
 from sweeper.hydra_edge.planner import Planner
 from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished, put_damaged_aside
 from sweeper.hydra_edge.sampling import open_sampler
@@ -50,7 +51,6 @@ from sweeper.hydra_edge.study_file import (
 )
 from sweeper.hydra_edge.study_place import place_of, refuse_a_second
 from sweeper.hydra_edge.study_plan import (
-    check_some_run,
     headline,
     known_ruled_out,
     look_through,
@@ -98,6 +98,7 @@ def sweep(
 
     screen = terminal()
     composer = compose(typed.fixed)
+    check_rules_leave_some(composer, typed.space)
     check_options_of_study(options, typed.space, composer, config)
     found = composed(composer, typed.space)
     if not found.settings.is_script:
