@@ -19,8 +19,10 @@ from sweeper.errors import NothingMeasured, SweeperError, UsageError
 from sweeper.hydra_edge.compose import callbacks_of, no_model, settings_of
 from sweeper.hydra_edge.hydra_options import check_hydra_options, check_one_option_each
 from sweeper.hydra_edge.job import Throughput
+from sweeper.hydra_edge.nothing_runs import check_runs
 from sweeper.hydra_edge.study_place import own_grid, own_run
 from sweeper.run.dry_run import check_model
+from sweeper.run.tokens_file import check_tokens_file
 from sweeper.terminal import exit_with, terminal
 
 
@@ -34,7 +36,10 @@ class StudyCallback(Callback):
             check_one_option_each(typed)
             _no_script(typed)
             _no_callbacks(config)
-            check_model(settings_of(config))
+            settings = settings_of(config)
+            check_tokens_file(settings)
+            check_runs(settings)
+            check_model(settings)
             own_run(config)
         except SweeperError as error:
             exit_with(error)

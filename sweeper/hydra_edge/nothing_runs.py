@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import product
 
 from sweeper.core.outcome import Infeasible
+from sweeper.core.plan import plan
 from sweeper.core.rule_reads import forbidding, looked_at
 from sweeper.core.settings import Settings, setting_names
 from sweeper.core.space import Point, SearchSpace, as_overrides
@@ -14,10 +15,18 @@ from sweeper.hydra_edge.compose import Composer
 from sweeper.hydra_edge.conditions import Conditions
 from sweeper.hydra_edge.planner import Planner
 from sweeper.hydra_edge.study_plan import drawn_points, is_listed
+from sweeper.run.machine import quick_look
 
 _GROUPS = frozenset(name.partition(".")[0] for name in setting_names())
 # Candidates that are composed to ask one rule: a tenth of a second each.
 _MOST_ASKED = 12
+
+
+def check_runs(settings: Settings) -> None:
+    """Of one trial. Raises UsageError, with what would run, where the rules forbid it."""
+    ready = plan(settings, quick_look()).ready
+    if isinstance(ready, Infeasible):
+        raise _nothing_runs(ready.reason, settings, 1)
 
 
 def check_rules_leave_some(composer: Composer, space: SearchSpace) -> None:
@@ -91,7 +100,7 @@ def _nothing_runs(reason: str, settings: Settings, num_candidates: int | None) -
     from sweeper.hydra_edge.would_run import would_run
 
     of = "the" if num_candidates is None else f"the {num_candidates:,}"
-    none = "nothing can be run" if num_candidates == 1 else f"none of {of} candidates can be run"
+    none = "" if num_candidates == 1 else f": none of {of} candidates can be run"
     changes = would_run(settings)
     advice = f"type {', or '.join(changes)}" if changes else "type other settings"
-    return UsageError(f"{reason}: {none}; {advice}")
+    return UsageError(f"{reason}{none}; {advice}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from sweeper.core.ladders import Change
+from sweeper.core.memory_limit import DEVICE, HOST, memory_limit
 from sweeper.core.nearest_layout import nearest_layouts
 from sweeper.core.plan import plan, refusals
 from sweeper.core.settings import Settings
-from sweeper.core.what_fits import shorter_sequence, sufficient_changes
+from sweeper.core.what_fits import shorter_sequence, sufficient_changes, sufficient_limit
 from sweeper.hydra_edge.explain import needs_of
 from sweeper.hydra_edge.explain_hardware import hardware_of
 from sweeper.run.model_profile import profile_of
@@ -30,11 +31,15 @@ def would_run(settings: Settings) -> tuple[str, ...]:
     need = needs_of(hardware, profile)
     found = sufficient_changes(settings, need)
     answers = found.answers[:_MOST]
-    if not answers and found.closest is not None:
-        shorter = shorter_sequence(found.closest.settings, need)
-        both = () if shorter is None else (*found.closest.changes, *shorter.changes)
-        return (_typed(both),) if both else ()
-    return tuple(_typed(answer.changes) for answer in answers)
+    if answers:
+        return tuple(_typed(answer.changes) for answer in answers)
+    if found.closest is not None and (shorter := shorter_sequence(found.closest.settings, need)):
+        return (_typed((*found.closest.changes, *shorter.changes)),)
+    limit = memory_limit(settings, hardware.machine(settings))
+    if limit is None or limit.set_by in (DEVICE, HOST):
+        return ()
+    larger = sufficient_limit(settings, limit.set_by, need)
+    return () if larger is None else (_typed(larger.changes),)
 
 
 def _typed(changes: tuple[Change, ...]) -> str:
