@@ -21,7 +21,7 @@ def nearest_layouts(
 
     ``refusals`` is how much is against settings: 0 where they are allowed.
     """
-    kinds = (_micro_sizes, _stages, _splits, _sequences, _global_batches, _ranks)
+    kinds = (_micro_sizes, _stages, _splits, _global_batches, _ranks)
     for num_changes in (1, 2):
         found = [
             nearest
@@ -89,13 +89,6 @@ def _splits(settings: Settings) -> Iterator[Change]:
                 yield Change(
                     ladder="parallel", step=1, typed=f"parallel={option}", values=values, cost=0.0
                 )
-
-
-def _sequences(settings: Settings) -> Iterator[Change]:
-    """As long as the model has positions for."""
-    positions = settings.model.get("max_positions")
-    if isinstance(positions, int) and 0 < positions < settings.workload.sequence_length:
-        yield _change("workload.sequence_length", positions)
 
 
 def _global_batches(settings: Settings) -> Iterator[Change]:

@@ -6,7 +6,7 @@ from sweeper.core.ladders import Change
 from sweeper.core.memory_limit import DEVICE, HOST, memory_limit
 from sweeper.core.nearest_layout import nearest_layouts
 from sweeper.core.plan import plan, refusals
-from sweeper.core.settings import Settings
+from sweeper.core.settings import Scalar, Settings, with_values
 from sweeper.core.what_fits import shorter_sequence, sufficient_changes, sufficient_limit
 from sweeper.hydra_edge.explain import needs_of
 from sweeper.hydra_edge.explain_hardware import hardware_of
@@ -24,6 +24,9 @@ def would_run(settings: Settings) -> tuple[str, ...]:
         return len(tuple(refusals(plan(changed, machine).settings, machine)))
 
     if num_refusals(settings):
+        shorter = _within_positions(settings)
+        if shorter is not None and not num_refusals(with_values(settings, shorter)):
+            return tuple(f"{name}={value}" for name, value in shorter.items())
         return tuple(map(_typed, nearest_layouts(settings, num_refusals)[:_MOST]))
     profile = profile_of(settings).profile
     if profile is None:
@@ -40,6 +43,14 @@ def would_run(settings: Settings) -> tuple[str, ...]:
         return ()
     larger = sufficient_limit(settings, limit.set_by, need)
     return () if larger is None else (_typed(larger.changes),)
+
+
+def _within_positions(settings: Settings) -> dict[str, Scalar] | None:
+    """A sequence as long as the model has positions for, where it is longer."""
+    positions = settings.model.get("max_positions")
+    if not isinstance(positions, int) or not 0 < positions < settings.workload.sequence_length:
+        return None
+    return {"workload.sequence_length": positions}
 
 
 def _typed(changes: tuple[Change, ...]) -> str:

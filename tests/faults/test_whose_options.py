@@ -44,7 +44,7 @@ def test_the_first_point_of_a_grid_is_called_what_it_is(tmp_path):
     said = out + (tmp_path / "grid" / "report.md").read_text()
     assert "the grid's first point (trial 0) was the fastest of 2 measured" in said
     assert "what is called the baseline here is its first point, trial 0" in said
-    assert "your own" not in said
+    assert "your own options" not in said
     assert "nothing was changed" not in said
 
 
