@@ -24,9 +24,9 @@ def would_run(settings: Settings) -> tuple[str, ...]:
         return len(tuple(refusals(plan(changed, machine).settings, machine)))
 
     if num_refusals(settings):
-        shorter = _within_positions(settings)
-        if shorter is not None and not num_refusals(with_values(settings, shorter)):
-            return tuple(f"{name}={value}" for name, value in shorter.items())
+        held = _within_positions(settings)
+        if held is not None and not num_refusals(with_values(settings, held)):
+            return tuple(f"{name}={value}" for name, value in held.items())
         return tuple(map(_typed, nearest_layouts(settings, num_refusals)[:_MOST]))
     profile = profile_of(settings).profile
     if profile is None:
