@@ -44,7 +44,8 @@ from sweeper.hydra_edge.hydra_versions import VERSION_BASE
 from sweeper.hydra_edge.planner import Planner
 from sweeper.places import conf_dir
 from sweeper.search.optuna_sampler import OptunaSampler
-from sweeper.search.optuna_study import GUIDED, open_study
+from sweeper.search.optuna_study import open_study
+from sweeper.search.samplers import GUIDED
 
 EXPRESSIONS = [
     "zero=choice(stage0,stage1,stage2,stage3)",

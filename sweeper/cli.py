@@ -373,7 +373,7 @@ def with_script(arguments: Sequence[str]) -> list[str]:
     if given in MODULE_OPTIONS and behind and "=" not in behind[0]:
         given = f"{given} {behind.pop(0)}"  # without quotes it came as two words
     named = named_script(given, typed=f"+script={given}", folder=Path.cwd())
-    from sweeper.hydra_edge.script_text import quoted
+    from sweeper.core.hydra_text import quoted
 
     values = {
         "script.path": named.path,

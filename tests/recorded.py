@@ -29,7 +29,8 @@ from sweeper.core.rounds import Round
 from sweeper.core.space import Choice, SearchSpace
 from sweeper.core.trial import Trial
 from sweeper.search.optuna_sampler import OptunaSampler
-from sweeper.search.optuna_study import GUIDED, open_study
+from sweeper.search.optuna_study import open_study
+from sweeper.search.samplers import GUIDED
 from tests.support import CONFIG, MACHINE, ds_config_of, measured, trial_of
 
 SPACE: dict[str, list[str]] = {

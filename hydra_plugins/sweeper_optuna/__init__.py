@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hydra.errors import CompactHydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -23,6 +24,12 @@ class OptunaSweeper(Sweeper):
         self._config = config
 
     def sweep(self, arguments: list[str]) -> Any:
+        if not self._task_function.__module__.startswith("sweeper."):
+            # Neither the options nor a trial are there.
+            raise CompactHydraException(
+                "hydra.sweeper=hydra_plugins.sweeper_optuna.OptunaSweeper tunes DeepSpeed for the command sweeper "
+                "alone; type python -m sweeper +model=gpt2 hydra/sweeper=optuna, and leave hydra.sweeper out here"
+            )
         from sweeper.hydra_edge.sweep import sweep
 
         return sweep(

@@ -70,6 +70,11 @@ def broken_sections(config: Mapping[str, Any]) -> list[str]:
     return list(_of_sections(config))
 
 
+def broken_zero(section: Any) -> list[str]:
+    """Likewise, of a part of ``zero_optimization``."""
+    return list(_of_zero(section))
+
+
 def mistakes_before_all(config: Mapping[str, Any]) -> list[str]:
     """Those that a run does not stop at, or not at once, and with which no study of it would be right."""
     monitors = {n: v for n, v in config.items() if n in OFF_IN_TRIALS}

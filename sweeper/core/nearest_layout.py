@@ -100,8 +100,10 @@ def _global_batches(settings: Settings) -> Iterator[Change]:
 
 
 def _ranks(settings: Settings) -> Iterator[Change]:
-    now = settings.hardware.ranks
-    for ranks in sorted(range(1, 2 * now + 1), key=lambda n: abs(n - now)):
+    now, degrees = settings.hardware.ranks, settings.parallel
+    each = degrees.tensor * degrees.pipeline * degrees.sequence
+    most = settings.workload.global_batch_size // settings.batch.micro_size * each  # a sample each
+    for ranks in sorted(range(1, min(2 * now, most) + 1), key=lambda n: abs(n - now)):
         if ranks != now:
             change = _change("hardware.ranks", ranks)
             yield replace(change, values=with_ranks(settings, ranks))

@@ -13,12 +13,16 @@ from sweeper.core.trial import Trial
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How a study stands: ``winner`` is that of the finals, else the search's best; None without one."""
+    """How a study stands: ``winner`` is that of the finals, else the search's best; None without one.
+
+    Of a plain grid the first trial is its first point, and not the user's own options.
+    """
 
     trials: Sequence[Trial]
     objective: Objective
     finals: FinalistsResult | None
     winner: Trial | None
+    of_a_grid: bool = False
 
 
 def standing(

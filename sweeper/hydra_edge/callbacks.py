@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
@@ -18,11 +17,13 @@ from sweeper.core.outcome import Measured
 from sweeper.core.script import typed_as
 from sweeper.errors import NothingMeasured, SweeperError, UsageError
 from sweeper.hydra_edge.compose import callbacks_of, no_model, settings_of
+from sweeper.hydra_edge.hydra_options import check_hydra_options, check_one_option_each
 from sweeper.hydra_edge.job import Throughput
+from sweeper.hydra_edge.nothing_runs import check_runs
 from sweeper.hydra_edge.study_place import own_grid, own_run
-from sweeper.places import conf_dir
 from sweeper.run.dry_run import check_model
 from sweeper.run.hardware_here import check_hardware
+from sweeper.run.tokens_file import check_tokens_file
 from sweeper.terminal import exit_with, terminal
 
 
@@ -31,10 +32,15 @@ class StudyCallback(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         try:
-            _no_script(_typed(config))
+            check_hydra_options(config, mode="run")
+            typed = _typed(config)
+            check_one_option_each(typed)
+            _no_script(typed)
             _no_callbacks(config)
             settings = settings_of(config)
             check_hardware(settings)
+            check_tokens_file(settings)
+            check_runs(settings)
             check_model(settings)
             own_run(config)
         except SweeperError as error:
@@ -54,7 +60,8 @@ class StudyCallback(Callback):
         """A model must be there; the sweepers compose the jobs, and check the rest."""
         overrides = _typed(config)
         try:
-            _no_other_subdir(config)
+            check_hydra_options(config, mode="sweep")
+            check_one_option_each(overrides)
         except UsageError as error:
             exit_with(error)
         if not config.get("model") and not any(
@@ -101,17 +108,6 @@ def _no_script(typed: Sequence[Override]) -> None:
         raise UsageError(
             f"{script}: a script is tuned by a study; type python -m sweeper {script} "
             "hydra/sweeper=optuna"
-        )
-
-
-def _no_other_subdir(config: DictConfig) -> None:
-    """Raises UsageError where trials would lie elsewhere than what reads them looks."""
-    ours = yaml.safe_load((conf_dir() / "config.yaml").read_text())["hydra"]["sweep"]["subdir"]
-    typed = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[call-overload,index]
-    if typed != ours:
-        raise UsageError(
-            f"hydra.sweep.subdir={typed}: trials lie in trials/<number> of their study, and reports "
-            "find them there; leave it out, and type hydra.sweep.dir=<a folder> for the study's own"
         )
 
 

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweeper import hf_config
-from sweeper.core.contradictions import check_together
 from sweeper.core.objective import Objective, objective_from_mapping
+from sweeper.core.raw_keys import check_raw_keys
 from sweeper.core.setting_words import example_of
 from sweeper.core.settings import (
     FREE_GROUPS,
@@ -26,6 +26,7 @@ from sweeper.core.settings import (
     settings_from_mapping,
     with_values,
 )
+from sweeper.core.settings_together import check_together
 from sweeper.errors import UsageError
 from sweeper.factory_signature import check_model_arguments
 from sweeper.hydra_edge.options import options
@@ -45,15 +46,16 @@ def settings_of(config: DictConfig) -> Settings:
     except OmegaConfBaseException as error:
         raise UsageError(_unresolved(str(error.full_key or ""), str(error))) from error
     settings = settings_from_mapping(values)
+    check_together(settings)
     if settings.is_script:
         return settings
+    check_raw_keys(settings)
     if settings.model_target == HUGGING_FACE:
         hf_config.check_architecture(
             settings.model_arguments, sequence_length=settings.workload.sequence_length
         )
         settings = replace(settings, model=hf_config.located(settings.model))
     check_model_arguments(settings.model_target, settings.model_arguments)
-    check_together(settings)
     return settings
 
 

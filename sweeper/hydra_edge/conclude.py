@@ -63,7 +63,7 @@ def conclude(
     planner: Planner,
     space: SearchSpace,
     *,
-    storage: str | None = None,
+    storage: Any = None,
 ) -> StudyResult:
     """Writes the report and says what it found.
 

@@ -140,7 +140,7 @@ def _with_advice(
     """What would make it fit; of what surely does, how much larger a micro-batch may be."""
     if memory_limit(settings, hardware.machine(settings)) is None:
         return explanation
-    need, memory = _needs(hardware, profile), explanation.memory
+    need, memory = needs_of(hardware, profile), explanation.memory
     fits = memory is not None and memory.fit is not None and memory.fit.enough
     if fits and not explanation.forbidden and not isinstance(explanation.plan.ready, Unsupported):
         return replace(explanation, larger_micro_size=largest_micro_size(settings, need))
@@ -167,7 +167,9 @@ def _refusals(settings: Settings, hardware: Hardware) -> tuple[Infeasible | Unsu
     return tuple(refusals(plan(settings, machine).settings, machine))
 
 
-def _needs(hardware: Hardware, profile: ModelProfile) -> Need:
+def needs_of(hardware: Hardware, profile: ModelProfile) -> Need:
+    """What settings need of that hardware, where it allows them."""
+
     def need(settings: Settings) -> Fit | None:
         machine = hardware.machine(settings)
         planned = plan(settings, machine)

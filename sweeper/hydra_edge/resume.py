@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sweeper.core.commands import typed as command
 from sweeper.core.files import Damaged, free_name
 from sweeper.core.folder import BY_ANOTHER_VERSION, StudyFolder, TrialFolder
+from sweeper.core.hydra_text import override
 from sweeper.core.space import Point
 from sweeper.errors import UsageError
 from sweeper.run.left_out import type_resume
@@ -48,7 +51,7 @@ def original_arguments(typed: str, added: Sequence[str] = ()) -> list[str]:
     if other is not None:
         raise UsageError(
             f"{other}: its numbers would not compare; go on with that version, or type "
-            f"hydra.sweeper.warm_start={folder.path} for a new study"
+            f"{shlex.quote(override('hydra.sweeper.warm_start', str(folder.path)))} for a new study"
         )
     kept = [a for a in study["arguments"] if not a.startswith("hydra.sweep.dir=")]
     if any(a.lstrip("+").startswith(_STORAGE) for a in added):
@@ -58,7 +61,7 @@ def original_arguments(typed: str, added: Sequence[str] = ()) -> list[str]:
             f"resume={typed}: the password of {masked} is kept nowhere; type resume={typed} "
             f"'{_STORAGE}<the URL with its password>', or '{_STORAGE}${{oc.env:DB}}' with the URL in DB"
         )
-    return [*kept, f"hydra.sweep.dir='{folder.path}'", "hydra.sweeper.resume=true"]
+    return [*kept, override("hydra.sweep.dir", str(folder.path)), "hydra.sweeper.resume=true"]
 
 
 def check_unchanged(
@@ -77,10 +80,11 @@ def check_unchanged(
         ),
     ]
     if changes:
+        arguments = [a for a in study.get("arguments", []) if not a.startswith("hydra.sweep.dir=")]
         raise UsageError(
             f"{folder.path} was measured under other conditions: {'; '.join(changes)}; type "
-            f"{' '.join(['python -m sweeper', *study.get('arguments', [])])} "
-            f"hydra.sweeper.warm_start={folder.path} for a new study that learns from it"
+            f"{command(*arguments, override('hydra.sweeper.warm_start', str(folder.path)))} for a new study "
+            "that learns from it"
         )
 
 

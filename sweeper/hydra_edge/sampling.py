@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig
@@ -31,24 +31,18 @@ def open_sampler(
 ) -> Any:
     """Knows of no trial yet, also where some have ended before. Raises UsageError for bad options."""
     from sweeper.search.optuna_sampler import OptunaSampler
-    from sweeper.search.optuna_study import is_guided, open_study
+    from sweeper.search.optuna_study import open_study
+    from sweeper.search.samplers import is_guided
 
     check_directions(options.get("direction"), objective)
-    extend = _custom_search_space(options.get("custom_search_space"), config)
-    sampler = dict(options["sampler"])
-    own_seed = sampler.pop("seed", None)  # where the stock plugin has it
-    seed = options.get("seed") if own_seed is None else own_seed
+    extend = hook_of(options.get("custom_search_space"), config)
+    sampler, seed = _sampler_and_seed(options)
     if options.get("storage") is None:
         # The folders hold the facts: a journal that is here was left by a run that was killed. It may
         # end in half a line, and the lock beside it would be waited for; it is written anew.
         for path in folder.path.glob(f"{folder.journal.name}*"):
             path.unlink(missing_ok=True)
     guided = is_guided(sampler)
-    if guided and (unknown := [name for name in sampler if name[0] != "_"]):
-        raise UsageError(
-            f"hydra.sweeper.sampler.{unknown[0]}={sampler[unknown[0]]}: the sampler guided takes a "
-            "seed alone; type hydra/sweeper/sampler=tpe for one of Optuna's"
-        )
     by_optuna = extend is not None or len(objective.directions) > 1
     study = open_study(
         space=space,
@@ -75,28 +69,38 @@ def open_sampler(
     )
 
 
-def check_options_of_study(options: Mapping[str, Any]) -> None:
-    """Before anything is composed, run or written. Raises UsageError for what cannot be had."""
-    warm_start, storage, sampler = (options.get(n) for n in ("warm_start", "storage", "sampler"))
-    if warm_start is not None and not StudyFolder(Path(str(warm_start))).trials.is_dir():
-        raise UsageError(
-            f"hydra.sweeper.warm_start={warm_start}: there is no trial in this folder; type "
-            "hydra.sweeper.warm_start=results/<study>, or null to learn from none"
-        )
-    _custom_function(options.get("custom_search_space"))
-    guided = (
-        isinstance(sampler, Mapping) and sampler.get("_target_") == SAMPLERS["guided"]["_target_"]
-    )
-    if storage is None and guided:
-        return
-    from sweeper.search.optuna_study import check_sampler, check_storage
+def _sampler_and_seed(options: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
+    """The seed is the study's, unless the sampler has one of its own, where the stock plugin has it."""
+    sampler = dict(options["sampler"])
+    own_seed = sampler.pop("seed", None)
+    return sampler, options.get("seed") if own_seed is None else own_seed
 
-    check_storage(storage)
-    if not isinstance(sampler, Mapping):
+
+def check_sampler(options: Mapping[str, Any], space: SearchSpace, *, extended: bool) -> None:
+    """Raises UsageError for one that cannot be made, or not for this space; ``extended`` is by a hook."""
+    from sweeper.search.samplers import is_guided, made_sampler
+
+    if not isinstance(options["sampler"], Mapping):
         raise UsageError(
-            f"hydra.sweeper.sampler={sampler}: is no sampler; type hydra/sweeper/sampler=tpe"
+            f"hydra.sweeper.sampler={options['sampler']}: a sampler is one of {', '.join(SAMPLERS)}; type "
+            "hydra/sweeper/sampler=tpe"
         )
-    check_sampler(sampler)
+    sampler, seed = _sampler_and_seed(options)
+    if is_guided(sampler) and (unknown := [name for name in sampler if name[0] != "_"]):
+        raise UsageError(
+            f"hydra.sweeper.sampler.{unknown[0]}={sampler[unknown[0]]}: the sampler guided takes a "
+            "seed alone; type hydra/sweeper/sampler=tpe for one of Optuna's"
+        )
+    made_sampler(sampler, space, seed, extended=extended)
+
+
+def check_storage_of(options: Mapping[str, Any]) -> None:
+    """Raises UsageError for a storage that cannot be had."""
+    if options.get("storage") is None:
+        return
+    from sweeper.search.storages import check_storage
+
+    check_storage(options["storage"])
 
 
 def check_directions(given: Any, objective: Objective) -> None:
@@ -113,24 +117,34 @@ def check_directions(given: Any, objective: Objective) -> None:
         )
 
 
-def _custom_search_space(dotted: str | None, config: DictConfig) -> Callable[[Any], None] | None:
-    """The stock plugin's hook: a function of the configuration and Optuna's trial that suggests more."""
-    function = _custom_function(dotted)
-    return None if function is None else lambda trial: function(config, trial)
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """The stock plugin's: a function of the configuration and Optuna's trial that suggests more."""
+
+    function: Callable[[DictConfig, Any], None]
+    config: DictConfig
+
+    def __call__(self, trial: Any) -> None:
+        self.function(self.config, trial)
+
+    @property
+    def file(self) -> str | None:
+        """Where it is written, as far as that is known."""
+        code = getattr(self.function, "__code__", None)
+        return None if code is None else str(code.co_filename)
 
 
-def _custom_function(dotted: str | None) -> Callable[[DictConfig, Any], None] | None:
+def hook_of(dotted: Any, config: DictConfig) -> Hook | None:
+    """Raises UsageError for one that is not to be had."""
     if dotted is None:
         return None
-    module_name, _, name = dotted.rpartition(".")
+    module_name, _, name = str(dotted).rpartition(".")
+    typed = f"hydra.sweeper.custom_search_space={dotted}"
+    wanted = "give package.module.function, a function of (config, trial)"
     try:
-        function: Callable[[DictConfig, Any], None] = getattr(
-            importlib.import_module(module_name), name
-        )
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(
-            f"hydra.sweeper.custom_search_space={dotted}: cannot be imported ({error}); it is "
-            "package.module.function, a function of (config, trial); type "
-            "hydra.sweeper.custom_search_space=null for none"
-        ) from error
-    return function
+        function = getattr(importlib.import_module(module_name), name)
+    except Exception as error:  # importing it runs the user's own code
+        raise UsageError(f"{typed}: cannot be imported ({error}); {wanted}") from error
+    if not callable(function):
+        raise UsageError(f"{typed}: is {type(function).__name__}, and no function; {wanted}")
+    return Hook(function, config)

@@ -29,6 +29,7 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     },
     "random": {"_target_": "optuna.samplers.RandomSampler"},
     "qmc": {"_target_": "optuna.samplers.QMCSampler", "warn_independent_sampling": False},
+    "cmaes": {"_target_": "optuna.samplers.CmaEsSampler", "warn_independent_sampling": False},
     "gp": {"_target_": "optuna.samplers.GPSampler"},
     "nsgaii": {"_target_": "optuna.samplers.NSGAIISampler"},
     "grid": {"_target_": "optuna.samplers.GridSampler"},
@@ -50,9 +51,10 @@ class OptunaSweeperConf:
         MISSING, "what proposes candidates; typed as hydra/sweeper/sampler=<name>"
     )
     direction: Any = _option(None, "maximize or minimize; null, since the objective decides it")
-    storage: str | None = _option(
+    storage: Any = _option(
         None,
-        "where Optuna keeps the study: an RDB URL, or journal:PATH; null is a journal in the study's folder",
+        "where Optuna keeps the study: an RDB URL, journal:PATH, or {_target_: optuna.storages.RDBStorage, ...};"
+        " null is a journal in the study's folder",
     )
     study_name: str | None = _option(
         None,
@@ -144,11 +146,17 @@ def register(arguments: Sequence[str] = ()) -> None:
         ("script_name", _script_name),
     ):
         register_resolver(f"sweeper.{name}", resolver, use_cache=True)
+    register_resolver("sweeper.mode", _mode, use_cache=False)
     register_resolver("sweeper.settings_help", _settings_help, use_cache=False)
 
 
 def _trial_name(number: int) -> str:
     return f"{number:04d}"
+
+
+def _mode(sweeper: Any) -> str | None:
+    """Of a sweeper by its class: a study needs no -m, also where a file chooses it."""
+    return "MULTIRUN" if "sweeper_optuna" in str(sweeper) else None
 
 
 def _script_name(path: str, module: str | None) -> str:

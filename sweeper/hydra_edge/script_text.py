@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
+from sweeper.core.hydra_text import quoted, without_interpolations
 from sweeper.errors import UsageError
 
 _ARGUMENTS = "script.args"
@@ -13,7 +14,6 @@ _TEXT = re.compile(r"\+{0,2}(script\.(?:args|path))=(.*)", re.DOTALL)
 # Hydra's functions; one of them around all that was typed is meant as one.
 _FUNCTIONS = "choice|range|interval|glob|shuffle|sort|tag|int|float|str|bool|json_str"
 _EXPRESSION = re.compile(rf"(?:{_FUNCTIONS})\(.*\)", re.DOTALL)
-_INTERPOLATION = re.compile(r"(\\*)\$\{")
 _OPENS, _CLOSES = "([{", ")]}"
 # What a backslash before it makes a plain character of, outside quotes.
 _ESCAPED = "\\()[]{}:=, \t"
@@ -45,18 +45,7 @@ def _as_text(argument: str) -> str:
     text = _unquoted(given)
     if text is None and name == _ARGUMENTS and (elements := _elements(argument, given)) is not None:
         text = shlex.join(elements)
-    return f"{name}={quoted(_without_interpolations(given if text is None else text))}"
-
-
-def quoted(text: str) -> str:
-    """As Hydra's grammar quotes: backslashes count before a quote alone."""
-
-    def escaped(match: re.Match[str]) -> str:
-        backslashes, quote = match.groups()
-        return 2 * backslashes + (f"\\{quote}" if quote else "")
-
-    inside = re.sub(r"(\\*)('|\Z)", escaped, text)
-    return f"'{inside}'"
+    return f"{name}={quoted(without_interpolations(given if text is None else text))}"
 
 
 def _unquoted(given: str) -> str | None:
@@ -74,11 +63,6 @@ def _unquoted(given: str) -> str | None:
         return str(match[1])[: len(match[1]) // 2] + match[2]
 
     return re.sub(rf"(\\+)({mark}|\Z)", plain, inside)
-
-
-def _without_interpolations(text: str) -> str:
-    """With a backslash before each ``${`` that has none: OmegaConf leaves it to the script then."""
-    return _INTERPOLATION.sub(lambda m: m[0] if len(m[1]) % 2 else f"{2 * m[1]}\\${{", text)
 
 
 def _elements(argument: str, given: str) -> list[str] | None:

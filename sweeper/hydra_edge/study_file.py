@@ -24,7 +24,7 @@ def write_study(
     folder: StudyFolder,
     *,
     options: Mapping[str, Any],
-    storage: str | None,
+    storage: Any,
     typed: Typed,
     config: Mapping[str, Any],
     environment: Mapping[str, Any],
@@ -51,21 +51,22 @@ def write_study(
     write_text(folder.study, yaml.safe_dump(_masked(document), sort_keys=False))
 
 
-def storage_as_typed(config: DictConfig, options: Mapping[str, Any]) -> str | None:
+def storage_as_typed(config: DictConfig, options: Mapping[str, Any]) -> Any:
     """With its interpolations: what the environment keeps is not for a file."""
     raw = OmegaConf.to_container(config.hydra.sweeper, resolve=False)
     typed = raw.get("storage") if isinstance(raw, dict) else None
-    return str(typed) if isinstance(typed, str) and "${" in typed else options.get("storage")
+    interpolated = isinstance(typed, dict) or (isinstance(typed, str) and "${" in typed)
+    return typed if interpolated else options.get("storage")
 
 
 def without_password(config: DictConfig) -> DictConfig:
     """For jobs, which keep the configuration in their folders and have no use for the storage."""
     storage = storage_as_typed(config, {"storage": config.hydra.sweeper.get("storage")})
-    if storage is None or masked(storage) == storage:
+    if storage is None or _masked(storage) == storage:
         return config
     safe = copy.deepcopy(config)
     with open_dict(safe):
-        safe.hydra.sweeper.storage = masked(storage)
+        safe.hydra.sweeper.storage = _masked(storage)
         safe.hydra.overrides.hydra = [masked(str(a)) for a in config.hydra.overrides.hydra]
     return safe
 

@@ -9,8 +9,8 @@ from typing import Any
 from omegaconf import DictConfig, open_dict, read_write
 
 from sweeper.core.folder import StudyFolder
+from sweeper.core.hydra_text import quoted, without_interpolations
 from sweeper.errors import UsageError
-from sweeper.hydra_edge.script_text import quoted
 from sweeper.run.study_lock import make_new, own_until_the_end
 
 
@@ -68,4 +68,6 @@ def _set(config: DictConfig, mode: str, path: str) -> None:
     """Here, and for the jobs, whose configurations are composed anew."""
     with read_write(config), open_dict(config):
         config.hydra[mode].dir = path
-        config.hydra.overrides.hydra.append(f"hydra.{mode}.dir={quoted(path)}")
+        config.hydra.overrides.hydra.append(
+            f"hydra.{mode}.dir={quoted(without_interpolations(path))}"
+        )

@@ -70,12 +70,10 @@ def study_plan(
     )
 
 
-def look_through(
-    planner: Planner, space: SearchSpace, conditions: Conditions, folder: StudyFolder
-) -> RuledOut:
-    """How much of a space is not worth a trial, and why; written down where it was looked through whole."""
-    whole = space.size is not None and space.size <= MAX_LISTED_POINTS
-    points = space.points() if whole else _drawn(space, conditions)
+def look_through(planner: Planner, space: SearchSpace, conditions: Conditions) -> RuledOut:
+    """How much of a space is not worth a trial, and why."""
+    whole = is_listed(space)
+    points = space.points() if whole else drawn_points(space, conditions)
     found: dict[str, dict[str, Any]] = {}
     looked_at = 0
     for point in points:
@@ -85,9 +83,15 @@ def look_through(
             rule = refused.rule if isinstance(refused, Infeasible) else "unsupported"
             entry = found.setdefault(rule, {"candidates": 0, "reason": refused.reason})
             entry["candidates"] += 1
-    if whole:
-        write_json(folder.ruled_out, {"schema_version": 1, "space": space.size, "rules": found})
     return _ruled_out(looked_at, found, is_sample=not whole)
+
+
+def write_ruled_out(folder: StudyFolder, told: RuledOut) -> None:
+    """Where the space was looked through whole."""
+    if told.is_sample:
+        return
+    rules = {n: {"candidates": num, "reason": reason} for n, (num, reason) in told.rules.items()}
+    write_json(folder.ruled_out, {"schema_version": 1, "space": told.num_points, "rules": rules})
 
 
 def known_ruled_out(folder: StudyFolder) -> RuledOut | None:
@@ -104,7 +108,12 @@ def _ruled_out(num: int, rules: Mapping[str, Mapping[str, Any]], *, is_sample: b
     return RuledOut(num_points=num, is_sample=is_sample, rules=told)
 
 
-def _drawn(space: SearchSpace, conditions: Conditions) -> Iterable[Point]:
+def is_listed(space: SearchSpace) -> bool:
+    """Whether it is looked through whole."""
+    return space.size is not None and space.size <= MAX_LISTED_POINTS
+
+
+def drawn_points(space: SearchSpace, conditions: Conditions) -> Iterable[Point]:
     """As a sampler would: a parameter that does nothing beside those before it is left out."""
     from sweeper.search.encoding import drawn
 

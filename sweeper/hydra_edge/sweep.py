@@ -37,10 +37,12 @@ from sweeper.hydra_edge.conditions import Conditions, options_first
 from sweeper.hydra_edge.default_hardware import note_on_hardware
 from sweeper.hydra_edge.expressions import Typed, read
 from sweeper.hydra_edge.job_runner import JobRunner
+from sweeper.hydra_edge.known_before import check_options_of_study
 from sweeper.hydra_edge.messages import check_options
+from sweeper.hydra_edge.nothing_runs import check_rules_leave_some, check_some_run
 from sweeper.hydra_edge.planner import Planner
 from sweeper.hydra_edge.resume import check_unchanged, clear_unfinished, put_damaged_aside
-from sweeper.hydra_edge.sampling import check_directions, check_options_of_study, open_sampler
+from sweeper.hydra_edge.sampling import open_sampler
 from sweeper.hydra_edge.script import fitted_to_script
 from sweeper.hydra_edge.study_file import (
     resolved,
@@ -55,6 +57,7 @@ from sweeper.hydra_edge.study_plan import (
     look_through,
     shown_budget,
     study_plan,
+    write_ruled_out,
 )
 from sweeper.hydra_edge.warm_start import earlier_trials, what_is_learned
 from sweeper.hydra_edge.work import work_of
@@ -97,12 +100,14 @@ def sweep(
 
     screen = terminal()
     composer = compose(typed.fixed)
-    if not any("objective" in each for each in (*typed.fixed, *typed.space.parameters)):
-        check_directions(options.get("direction"), objective_of(config))
-    check_options_of_study(options)
+    check_rules_leave_some(composer, typed.space)
+    check_options_of_study(options, typed.space, composer, config)
     callbacks = _callbacks(typed.space, composer)
     found = composed(composer, typed.space)
     check_hardware(found.settings)
+    if not found.settings.is_script:
+        conditions = Conditions(composer, typed.space)
+        check_some_run(Planner(composer), typed.space, conditions, found.baseline)
     followed = Followed(make_callbacks(callbacks), screen.say)
     folder, at, made = place_of(config)
     resuming = bool(options.get("resume"))
@@ -171,13 +176,18 @@ def _study_in(
     if resuming:
         check_unchanged(folder, config_now, environment)
     earlier = earlier_trials(options, settings)
+    evidence = evidence_of(earlier, settings, environment)
+    planner = Planner(composer)
+    conditions = Conditions(composer, typed.space)
+    if not resuming:
+        with screen.busy("looking at what can work on this machine"):
+            planner.look_from(machine, evidence.peaks)
+            check_some_run(planner, typed.space, conditions, baseline)
     if resuming:
         sweep_temporary(folder)
     pending = clear_unfinished(folder)
     lost = put_damaged_aside(folder, screen.say)
     finished = folder.read_trials()
-    planner = Planner(composer)
-    conditions = Conditions(composer, typed.space)
     sampler = open_sampler(
         options,
         typed.space,
@@ -207,14 +217,14 @@ def _study_in(
                 config=config_now,
                 environment=environment,
             )
-        evidence = evidence_of(earlier, settings, environment)
         planner.look_from(machine, [*evidence.peaks, *finished])
         sampler.learn(evidence)
         for trial in finished:
             sampler.replay(trial)
-        ruled_out = (known_ruled_out(folder) if resuming else None) or look_through(
-            planner, typed.space, conditions, folder
-        )
+        ruled_out = known_ruled_out(folder) if resuming else None
+        if ruled_out is None:
+            ruled_out = look_through(planner, typed.space, conditions)
+            write_ruled_out(folder, ruled_out)
         outlook = study_plan(
             settings,
             typed.space,

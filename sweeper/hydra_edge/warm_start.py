@@ -15,17 +15,18 @@ from sweeper.core.trial import Trial
 from sweeper.errors import UsageError
 
 
+def check_is_study(options: Mapping[str, Any]) -> None:
+    """Raises UsageError for a folder in which there cannot be an earlier trial."""
+    if options.get("warm_start"):
+        _trials(str(options["warm_start"]))
+
+
 def earlier_trials(options: Mapping[str, Any], settings: Settings) -> tuple[Trial, ...]:
     """Empty where no study is named. Raises UsageError for one that there is nothing to learn from."""
     if not options.get("warm_start"):
         return ()
-    typed = f"hydra.sweeper.warm_start={options['warm_start']}"
-    trials = StudyFolder(Path(str(options["warm_start"]))).read_trials()
-    if not trials:
-        raise UsageError(
-            f"{typed}: there is no trial in this folder; type hydra.sweeper.warm_start=results/<study>, "
-            "or null to learn from none"
-        )
+    typed = _as_typed(str(options["warm_start"]))
+    trials = _trials(str(options["warm_start"]))
     try:
         earlier = settings_from_flat(trials[0].settings)
     except UsageError as error:
@@ -40,6 +41,20 @@ def earlier_trials(options: Mapping[str, Any], settings: Settings) -> tuple[Tria
             "give a study of the same family, or type hydra.sweeper.warm_start=null"
         )
     return tuple(trials)
+
+
+def _as_typed(folder: str) -> str:
+    return f"hydra.sweeper.warm_start={folder}"
+
+
+def _trials(folder: str) -> list[Trial]:
+    trials = StudyFolder(Path(folder)).read_trials()
+    if not trials:
+        raise UsageError(
+            f"{_as_typed(folder)}: there is no trial in this folder; type "
+            "hydra.sweeper.warm_start=results/<study>, or null to learn from none"
+        )
+    return trials
 
 
 def _family(settings: Settings) -> str:

@@ -51,7 +51,7 @@ def build_report(
     *,
     stop_reason: str | None = None,
     failures: Failures | None = None,
-    storage: str | None = None,
+    storage: Any = None,
 ) -> str:
     """Writes it all into the study's folder; returns the verdict and where the files are.
 

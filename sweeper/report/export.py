@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path
 from pathlib import Path
 
+from sweeper.core.commands import typed as command
 from sweeper.core.export_formats import ALL, formats_named, refusal
 from sweeper.core.folder import StudyFolder
 from sweeper.errors import NothingMeasured, SweeperError, UsageError
@@ -31,7 +32,7 @@ def export(typed: str, *, name: str, to: str | None, force: bool) -> str:
     if how.winner is None:
         raise NothingMeasured(
             f"export {typed}: this study has no winner, nothing was measured (trials: "
-            f"{len(how.trials)}); type python -m sweeper report {typed} for what became of each"
+            f"{len(how.trials)}); type {command('report', typed)} for what became of each"
         )
     lost = left_out(folder, how.winner)
     winner = winner_of(folder, how.winner)

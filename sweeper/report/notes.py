@@ -22,7 +22,7 @@ _MAX_EVIDENCE = 1500
 
 
 def write_notes(
-    folder: StudyFolder, study: Mapping[str, Any], how: Standing, *, storage: str | None = None
+    folder: StudyFolder, study: Mapping[str, Any], how: Standing, *, storage: Any = None
 ) -> str | None:
     """Into the study's storage, where there is one (a plain grid has none); returns why they could not be.
 
@@ -36,10 +36,11 @@ def write_notes(
     if own and os.path.lexists(lock) and _is_whole(folder):
         return f"no notes for optuna-dashboard: {lock} is held by a study that runs, or was killed"
     from sweeper.search.dashboard import annotate
-    from sweeper.search.optuna_study import load_study, opened_storage
+    from sweeper.search.optuna_study import load_study
+    from sweeper.search.storages import opened_storage
 
     name = str(study["study_name"])
-    where = None if own else opened_storage(str(recorded))
+    where = None if own else opened_storage(recorded)
     if not own and where is None:
         return (
             "no notes for optuna-dashboard: how to reach the study's storage is not kept "

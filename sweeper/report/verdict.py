@@ -125,22 +125,32 @@ def _of_the_search(how: Standing) -> str:
     if best.number == baseline.number:
         others = len([t for t in how.trials if isinstance(t.outcome, Measured)]) - 1
         if not others:
-            return f"the baseline is the only trial that was measured to its end: {speed}"
+            return f"{_named(how)} is the only trial that was measured to its end: {speed}"
         best_word = "the fastest" if _by_speed(how) else "the best"
-        return f"your own options (trial 0) were {best_word} of {others + 1} measured: {speed}"
+        whose = (
+            "the grid's first point (trial 0) was"
+            if how.of_a_grid
+            else "your own options (trial 0) were"
+        )
+        return f"{whose} {best_word} of {others + 1} measured: {speed}"
     if not isinstance(baseline.outcome, Measured):
         why = became(baseline.outcome)
-        return f"trial {best.number} {_superlative(how)}: {speed}; the baseline (trial 0) {why}"
+        return f"trial {best.number} {_superlative(how)}: {speed}; {_named(how)} (trial 0) {why}"
     theirs = _measurement(baseline)
     gain, uncertainty = gain_of_the_search(won, theirs)
     said = f"trial {best.number} {_superlative(how)}"
     if gained(how) == "unclear":
-        said = f"no clear gain over your own options; trial {best.number} {_comparative(how)}"
+        over = "the grid's first point" if how.of_a_grid else "your own options"
+        said = f"no clear gain over {over}; trial {best.number} {_comparative(how)}"
     return (
         f"{said}: {speed}, {with_spread(gain, uncertainty)} times "
-        f"the baseline's {format_rate(theirs.tokens_per_second)} tokens/s"
+        f"{_named(how)}'s {format_rate(theirs.tokens_per_second)} tokens/s"
         f"{_memory_saved(how, won, theirs)}"
     )
+
+
+def _named(how: Standing) -> str:
+    return "the first point" if how.of_a_grid else "the baseline"
 
 
 def _by_speed(how: Standing) -> bool:

@@ -6,13 +6,15 @@ from sweeper.core.settings import HUGGING_FACE, Settings
 from sweeper.errors import UsageError
 from sweeper.places import page
 from sweeper.run.model_profile import profile_of
+from sweeper.run.tokens_file import check_tokens_file
 from sweeper.run.tried import Tried, tried
 
 _PRESETS = "sweeper.models."
 
 
 def check_model(settings: Settings) -> None:
-    """Raises UsageError with what is wrong with the model, its batches or its loss."""
+    """Raises UsageError with what is wrong with the model, its batches or its loss, or its file of tokens."""
+    check_tokens_file(settings)
     mistake = _checked(settings).mistake
     if mistake is None:
         return

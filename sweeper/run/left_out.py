@@ -10,6 +10,7 @@ from pathlib import Path
 from sweeper.core.contest_record import lacking_rounds
 from sweeper.core.files import Damaged, seen_json
 from sweeper.core.folder import BY_ANOTHER_VERSION, StudyFolder, TrialFolder
+from sweeper.core.hydra_text import override
 from sweeper.core.trial import Trial
 from sweeper.run.kept import ds_config_of
 from sweeper.run.study_record import seen_study, study_document, was_a_study
@@ -36,7 +37,7 @@ def type_resume(folder: StudyFolder) -> str:
         return f"type python -m sweeper resume={shlex.quote(str(folder.path))}"
     return (
         "type the command line that began the study, with "
-        f"hydra.sweep.dir={shlex.quote(str(folder.path))} hydra.sweeper.resume=true behind it"
+        f"{shlex.quote(override('hydra.sweep.dir', str(folder.path)))} hydra.sweeper.resume=true behind it"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -68,7 +69,7 @@ def objective_of_study(folder: StudyFolder) -> Objective | None:
             return found
     except UsageError:
         pass
-    if seen_study(folder) is None and not was_a_study(folder):
+    if is_grid(folder):
         return None
     values = [read_object(folder.finalists.summary).get("contest", {})]
     for path in sorted(folder.trials.glob("*/.hydra/config.yaml"))[:3]:
@@ -93,6 +94,11 @@ def was_a_study(folder: StudyFolder) -> bool:
     return any(p.exists() for p in left) or any(folder.trials.glob("*/pending.json"))
 
 
+def is_grid(folder: StudyFolder) -> bool:
+    """Whether Hydra's own sweeper made what is there, or nobody's."""
+    return seen_study(folder) is None and not was_a_study(folder)
+
+
 def how_it_stands(folder: StudyFolder) -> Standing:
     """By the study's own objective, and by its finals where there were some.
 
@@ -107,7 +113,8 @@ def how_it_stands(folder: StudyFolder) -> Standing:
     if baseline is not None:
         trials[0] = baseline
     ordered = [trials[number] for number in sorted(trials)]
-    return standing(ordered, objective, _finals(folder, objective, ordered))
+    how = standing(ordered, objective, _finals(folder, objective, ordered))
+    return replace(how, of_a_grid=len(ordered) > 1 and is_grid(folder))
 
 
 def _finals(folder: StudyFolder, objective: Objective, trials: Sequence[Trial]) -> Any:

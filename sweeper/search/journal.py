@@ -13,7 +13,8 @@ from sweeper.core.objective import Objective
 from sweeper.core.space import Choice, Domain, FloatRange, IntRange, SearchSpace
 from sweeper.core.trial import Trial
 from sweeper.search.optuna_sampler import OptunaSampler
-from sweeper.search.optuna_study import GUIDED, load_study, open_study
+from sweeper.search.optuna_study import load_study, open_study
+from sweeper.search.samplers import GUIDED
 
 _RANGES: Mapping[str, type[IntRange] | type[FloatRange]] = {
     "IntRange": IntRange,

@@ -25,8 +25,8 @@ from sweeper.core.outcome import (
 from sweeper.core.space import Identity, Point, SearchSpace, identity
 from sweeper.core.trial import Trial
 from sweeper.search.dashboard import constraints, set_constraint
+from sweeper.search.distributions import distribution_of, parsed, suggested, typed
 from sweeper.search.guide import Guide, Result
-from sweeper.search.optuna_study import distribution_of, parsed, suggested, typed
 
 # After so many known or unlikely points in a row a finite space is searched for one that is neither.
 MAX_PASSED_OVER = 10
@@ -122,7 +122,7 @@ class OptunaSampler:
         for _ in range(MAX_PASSED_OVER):
             if self._exhausted:
                 return None
-            proposal = self._ask()
+            proposal = self._ask(self._extend)
             if not self._is_known(proposal.point):
                 chance = self._likelihood(proposal.point)
                 if chance == 0.0 or chance >= 0.5:
@@ -151,7 +151,8 @@ class OptunaSampler:
         self._study.enqueue_trial(
             {name: parsed(self._space.parameters[name], text) for name, text in point.items()}
         )
-        return self._noted(self._ask())
+        # As it is: a hook's parameters would make another point of it, also of the user's own options.
+        return self._noted(self._ask(extend=None))
 
     def tell(self, proposal: OptunaProposal, trial: Trial, *, repeat: bool) -> None:
         self._known[identity(proposal.point)] = trial
@@ -274,14 +275,14 @@ class OptunaSampler:
     def _is_known(self, point: Point) -> bool:
         return identity(point) in self._known
 
-    def _ask(self) -> OptunaProposal:
+    def _ask(self, extend: Extend | None) -> OptunaProposal:
         trial = self._study.ask()
         point: dict[str, str] = {}
         for name, domain in self._space.parameters.items():
             if self._acts(name, point):
                 point[name] = typed(self._distributions[name], suggested(trial, name, domain))
-        if self._extend is not None:
-            self._extend(trial)
+        if extend is not None:
+            extend(trial)
             more = {n: v for n, v in trial.params.items() if n not in self._distributions}
             point |= {name: typed(None, value) for name, value in more.items()}
         return OptunaProposal(point=point, trial=trial)

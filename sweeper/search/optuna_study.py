@@ -1,47 +1,30 @@
-"""Opens Optuna's studies: storage, sampler, and the distributions of a search space."""
+"""Opens Optuna's studies: a new one, or one that is of the same work."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import json
-import os
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.samplers import BaseSampler, GridSampler
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from sweeper.core.files import make_folder
 from sweeper.core.objective import Direction
-from sweeper.core.space import Choice, Domain, IntRange, SearchSpace
+from sweeper.core.space import SearchSpace
 from sweeper.errors import UsageError
+from sweeper.search.samplers import made_sampler
+from sweeper.search.storages import Configured, no_storage, open_storage
 
-# Our own: it chooses the points by itself, so Optuna's sampler beside it need not think.
-GUIDED = "sweeper.search.guide.Guide"
-_JOURNAL = "journal:"
 _MOST_CHANGES = 4  # of another work, in one line
-_FROM_ENVIRONMENT = re.compile(r"\$\{oc\.env:([^},]+)(?:,([^}]*))?\}")
-_BESIDE_THE_GUIDE = {"_target_": "optuna.samplers.RandomSampler"}
 
 
 def open_study(
     *,
     space: SearchSpace,
     sampler: Mapping[str, Any],
-    storage: str | None,
+    storage: Configured,
     journal: Path,
     study_name: str,
     directions: Sequence[Direction],
@@ -59,8 +42,8 @@ def open_study(
     which was made for another space or objective, or has trials of other work.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    opened = _storage(storage, journal)
-    built = _sampler(sampler, space, seed)
+    opened = open_storage(storage, journal)
+    built = made_sampler(sampler, space, seed)
     try:
         study = optuna.create_study(
             storage=opened,
@@ -70,7 +53,7 @@ def open_study(
             load_if_exists=True,
         )
     except Exception as error:
-        raise UsageError(_no_storage(storage or journal, error)) from error
+        raise UsageError(no_storage(storage or journal, error)) from error
     if work is not None:
         _check_work(study, work, storage or journal, resuming=resuming)
     if [d.name.lower() for d in study.directions] != list(directions):
@@ -124,145 +107,11 @@ def _check_work(
         )
 
 
-def check_storage(storage: str | None) -> None:
-    """Raises UsageError for one that cannot be had; makes no file."""
-    if storage is None:
-        return
-    file = _file_of(storage)
-    if file is None or file.exists():
-        _storage(storage, Path())
-    elif not file.parent.is_dir() or not os.access(file.parent, os.W_OK):
-        why = "may not be written" if file.parent.is_dir() else "is no folder"
-        raise UsageError(_no_storage(storage, f"{file.parent} {why}"))
-
-
-def _file_of(storage: str) -> Path | None:
-    """Where a storage in a file is; None for one elsewhere."""
-    for scheme in (_JOURNAL, "sqlite:///"):
-        if storage.startswith(scheme) and (path := storage.removeprefix(scheme)):
-            return Path(path.partition("?")[0]) if scheme != _JOURNAL else Path(path)
-    return None
-
-
-def _no_storage(storage: Any, why: object) -> str:
-    lines = str(why).splitlines() or [type(why).__name__]
-    return (
-        f"hydra.sweeper.storage={storage}: {lines[0]}; allowed are a database URL, "
-        "journal:PATH and null (a journal in the study's folder); "
-        "type for example hydra.sweeper.storage=sqlite:///study.db"
-    )
-
-
-def opened_storage(recorded: str) -> str | None:
-    """The URL that study.yaml tells of; None where what it lacks is not here: a variable, or a password."""
-    missing = False
-
-    def value(found: re.Match[str]) -> str:
-        nonlocal missing
-        given = os.environ.get(found[1].strip(), found[2])
-        missing |= given is None
-        return (given or "").strip().strip("'\"")
-
-    url = _FROM_ENVIRONMENT.sub(value, recorded)
-    return None if missing or "${" in url or "***" in url else url
-
-
-def is_guided(sampler: Mapping[str, Any]) -> bool:
-    """Whether the sampler that is configured is our own."""
-    return sampler.get("_target_") == GUIDED
-
-
-def load_study(storage: str | None, journal: Path, study_name: str) -> optuna.study.Study | None:
+def load_study(storage: Configured, journal: Path, study_name: str) -> optuna.study.Study | None:
     """An existing study; None where it is not there."""
     if storage is None and not journal.exists():
         return None
     try:
-        return optuna.load_study(study_name=study_name, storage=_storage(storage, journal))
+        return optuna.load_study(study_name=study_name, storage=open_storage(storage, journal))
     except KeyError:
         return None
-
-
-def _storage(storage: str | None, journal: Path) -> BaseStorage:
-    if storage is None:
-        make_folder(journal.parent)
-        return JournalStorage(JournalFileBackend(str(journal)))
-    try:
-        if storage.startswith(_JOURNAL):
-            path = storage.removeprefix(_JOURNAL)
-            if not path:
-                raise ValueError("no path was given")
-            return JournalStorage(JournalFileBackend(path))
-        return optuna.storages.get_storage(storage)
-    except Exception as error:
-        raise UsageError(_no_storage(storage, error)) from error
-
-
-def check_sampler(config: Mapping[str, Any]) -> Any:
-    """Its class. Raises UsageError where there is none of the name."""
-    target = str(config.get("_target_", ""))
-    module_name, _, class_name = target.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module_name or "optuna.samplers"), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(
-            f"hydra.sweeper.sampler._target_={target}: no such sampler; type for example "
-            "hydra/sweeper/sampler=tpe, or hydra.sweeper.sampler._target_=optuna.samplers.TPESampler"
-        ) from error
-
-
-def _sampler(config: Mapping[str, Any], space: SearchSpace, seed: int | None) -> BaseSampler:
-    if is_guided(config):
-        config = _BESIDE_THE_GUIDE
-    target = str(config.get("_target_", ""))
-    arguments = {name: value for name, value in config.items() if name != "_target_"}
-    cls = check_sampler(config)
-    if "seed" in inspect.signature(cls).parameters and arguments.get("seed") is None:
-        arguments["seed"] = seed
-    if cls is GridSampler and "search_space" not in arguments:
-        arguments["search_space"] = {
-            name: [parsed(domain, text) for text in domain.points() or ()]
-            for name, domain in space.parameters.items()
-        }
-    try:
-        with warnings.catch_warnings():
-            # The user chose the sampler by name: that Optuna calls it experimental is no news here.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            built: BaseSampler = cls(**arguments)
-    except (TypeError, ValueError, ImportError) as error:
-        raise UsageError(
-            f"the sampler {target} cannot be made: {str(error).splitlines()[0]}; "
-            "type hydra/sweeper/sampler=tpe for the default one"
-        ) from error
-    return built
-
-
-def distribution_of(domain: Domain) -> BaseDistribution:
-    """As Optuna describes it; what is typed is kept as text where there are a few choices."""
-    if isinstance(domain, Choice):
-        return CategoricalDistribution(domain.values)
-    if isinstance(domain, IntRange):
-        return IntDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
-    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
-
-
-def suggested(trial: optuna.trial.Trial, name: str, domain: Domain) -> Any:
-    """What Optuna's sampler makes of a parameter."""
-    if isinstance(domain, Choice):
-        return trial.suggest_categorical(name, domain.values)
-    if isinstance(domain, IntRange):
-        return trial.suggest_int(name, domain.low, domain.high, log=domain.log, step=domain.step)
-    return trial.suggest_float(name, domain.low, domain.high, log=domain.log, step=domain.step)
-
-
-def parsed(domain: Domain, text: str) -> Any:
-    """The value that Optuna keeps for what is typed."""
-    if isinstance(domain, Choice):
-        return text
-    return int(text) if isinstance(domain, IntRange) else float(text)
-
-
-def typed(distribution: BaseDistribution | None, value: Any) -> str:
-    """The inverse of ``parsed``."""
-    if isinstance(distribution, CategoricalDistribution) or not isinstance(value, float):
-        return str(value)
-    return repr(value)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from sweeper.core.commands import go_on, look_on, typed
 from sweeper.core.folder import StudyFolder
+from sweeper.core.hydra_text import override
 from sweeper.core.outcome import kind_of
 from sweeper.core.standing import Standing
 from sweeper.core.start import script_facts, start_of
@@ -83,7 +84,7 @@ def _baseline_won(
     if further is not None:
         yield "look on", further
     elif wider := _WIDER.get(_space(arguments)):
-        learning = f"hydra.sweeper.warm_start={folder.path}"
+        learning = override("hydra.sweeper.warm_start", str(folder.path))
         yield "look on", typed(*_again(arguments), f"space={wider}", learning)
 
 

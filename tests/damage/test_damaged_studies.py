@@ -41,7 +41,8 @@ from sweeper.run.leftovers import sweep_temporary
 from sweeper.run.study_record import study_document
 from sweeper.run.verify import verify
 from sweeper.search.optuna_sampler import OptunaSampler
-from sweeper.search.optuna_study import GUIDED, open_study
+from sweeper.search.optuna_study import open_study
+from sweeper.search.samplers import GUIDED
 from sweeper.terminal import Terminal
 from tests.damage.damages import DAMAGES, copied
 from tests.recorded import (

@@ -1,6 +1,7 @@
 """Studies that are ended at any instant, and go on."""
 
 import json
+import shlex
 import signal
 import time
 
@@ -29,7 +30,8 @@ def test_a_study_that_has_ended_goes_on_with_a_larger_budget(ended):
 def test_a_study_measured_on_another_device_is_refused_and_a_new_one_offered(ended):
     _, err = finish(start(ended, "resume=a study", FAKE_DEVICE="another device"), code=2)
     assert "device was a fake device, is another device" in err
-    assert "hydra.sweeper.warm_start=a study" in err
+    typed = err.rpartition("type ")[2].partition(" for a new study")[0]
+    assert "hydra.sweeper.warm_start='a study'" == shlex.split(typed)[-1]
     assert 1 == len(err.strip().splitlines()[-1:])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.core.ds_config import TOP_LEVEL_KEYS
-from sweeper.core.ds_config_keys import KEYS_OF_SECTIONS
+from sweeper.core.ds_config_keys import KEYS_OF_SECTIONS, STRICT_KEYS
 from sweeper.core.resolved_config import KEYS_OF_SETTINGS
 
 pytestmark = pytest.mark.real
@@ -40,3 +40,26 @@ def test_every_detail_of_a_configuration_that_a_setting_names_is_one_that_deepsp
     known = resolved.values.items()
     left = {name for name, value in known if value is None}
     assert left <= {"precision.grad_accum_dtype"}
+
+
+def test_the_sections_of_which_unknown_keys_are_refused_have_the_keys_that_deepspeed_takes():
+    from deepspeed.runtime.precision_config import DeepSpeedBF16Config, DeepSpeedFP16Config
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+    from deepspeed.runtime.zero.offload_config import (
+        DeepSpeedZeroOffloadOptimizerConfig,
+        DeepSpeedZeroOffloadParamConfig,
+    )
+
+    classes = {
+        "zero_optimization": DeepSpeedZeroConfig,
+        "zero_optimization.offload_optimizer": DeepSpeedZeroOffloadOptimizerConfig,
+        "zero_optimization.offload_param": DeepSpeedZeroOffloadParamConfig,
+        "fp16": DeepSpeedFP16Config,
+        "bf16": DeepSpeedBF16Config,
+    }
+    assert set(classes) == set(STRICT_KEYS)
+    for section, cls in classes.items():
+        assert cls.model_config["extra"] == "forbid"
+        fields = cls.model_fields.items()
+        names = {name for name, _ in fields} | {f.alias for _, f in fields if f.alias}
+        assert names == STRICT_KEYS[section], section

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from sweeper.errors import EnvironmentUnfit
-from sweeper.hydra_edge.compose import options
+from sweeper.hydra_edge.options import options
 from sweeper.hydra_edge.default_hardware import default_hardware, note_on_hardware
 from sweeper.hydra_edge.explain import compose
 from sweeper.places import conf_dir

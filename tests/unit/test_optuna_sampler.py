@@ -1,3 +1,5 @@
+import importlib.util
+
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -7,8 +9,10 @@ from sweeper.core.objective import THROUGHPUT, Objective
 from sweeper.core.outcome import Crashed, Infeasible, OutOfMemory, Stopped
 from sweeper.core.space import Choice, FloatRange, IntRange, SearchSpace
 from sweeper.errors import UsageError
+from sweeper.search.named import made
 from sweeper.search.optuna_sampler import OptunaSampler
-from sweeper.search.optuna_study import check_storage, load_study, open_study
+from sweeper.search.optuna_study import load_study, open_study
+from sweeper.search.storages import check_storage, opened_storage
 from tests.support import measured, trial_of
 
 SPACE = SearchSpace(
@@ -352,6 +356,99 @@ def test_parameters_of_a_custom_search_space_are_proposed_too(tmp_path):
         SPACE, opened(tmp_path), seed=1, extend=lambda t: t.suggest_int("extra", 1, 1)
     )
     assert "1" == ours.ask().point["extra"]
+
+
+def test_what_is_proposed_is_a_point_as_it_is_without_a_hooks_parameters(tmp_path):
+    def hook(trial):
+        trial.suggest_int("extra", 1, 1)
+
+    ours = OptunaSampler(SPACE, opened(tmp_path), seed=1, extend=hook)
+    own = {"zero": "stage0", "micro": "2"}
+    assert own == ours.propose(own).point
+
+
+def test_a_sampler_in_a_sampler_is_made_and_seeded(tmp_path):
+    sampler = {
+        "_target_": "optuna.samplers.PartialFixedSampler",
+        "fixed_params": {"zero": "stage1"},
+        "base_sampler": {"_target_": "optuna.samplers.RandomSampler"},
+    }
+    points = []
+    for name in ("a", "b"):
+        ours = OptunaSampler(SPACE, opened(tmp_path / name, sampler=sampler), seed=1)
+        points.append([ours.ask().point for _ in range(3)])
+    assert points[0] == points[1]
+    assert {"stage1"} == {point["zero"] for point in points[0]}
+
+
+def test_a_grid_may_be_partial_as_the_stock_plugins_is(tmp_path):
+    grid = {"_target_": "optuna.samplers.GridSampler", "_partial_": True}
+    assert 2 * 4 == len(opened(tmp_path, sampler=grid).sampler._all_grids)
+
+
+def test_a_part_of_what_is_configured_may_be_a_function():
+    node = {"_target_": "builtins.min", "_partial_": True, "_args_": [3]}
+    assert 2 == made({"gamma": node})["gamma"](2)
+
+
+@pytest.mark.parametrize("name", ["GridSampler", "BruteForceSampler"])
+def test_a_sampler_that_lists_takes_no_interval(tmp_path, name):
+    space = SearchSpace(parameters={"ratio": FloatRange(low=0.1, high=1.0)})
+    with pytest.raises(UsageError, match=r"ratio: the sampler .* type ratio=range\("):
+        opened(tmp_path, space=space, sampler={"_target_": f"optuna.samplers.{name}"})
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cmaes") is not None, reason="it is there")
+def test_a_sampler_without_its_package_says_which(tmp_path):
+    with pytest.raises(UsageError, match=r"needs cmaes, .* type pip install cmaes"):
+        opened(tmp_path, sampler={"_target_": "optuna.samplers.CmaEsSampler"})
+
+
+def test_what_is_no_sampler_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no such sampler"):
+        opened(tmp_path, sampler={"_target_": "pathlib.Path"})
+
+
+def test_a_storage_may_be_an_object_of_optunas(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    database = {"_target_": "optuna.storages.RDBStorage", "url": url}
+    backend = {"_target_": "optuna.storages.journal.JournalFileBackend"}
+    journal = {"_target_": "optuna.storages.JournalStorage"} | {
+        "log_storage": {**backend, "file_path": str(tmp_path / "j.log")}
+    }
+    for storage in (database, journal):
+        check_storage(storage)
+        opened(tmp_path, storage=storage).set_user_attr("kept", 1)
+        again = load_study(storage, tmp_path / "none", "test")
+        assert 1 == again.user_attrs["kept"]
+    assert [] == [*tmp_path.glob("optuna.journal")]
+
+
+@pytest.mark.parametrize(
+    ("storage", "said"),
+    [
+        ({"_target_": "optuna.storages.Nope"}, "there is no _target_ optuna.storages.Nope"),
+        ({"url": "sqlite:///x.db"}, "there is no _target_"),
+        (
+            {"_target_": "optuna.storages.RDBStorage", "url": "sqlite:///nowhere/x.db"},
+            "nowhere is no folder",
+        ),
+        (3, "is no text"),
+    ],
+)
+def test_an_object_that_is_no_storage_is_refused_before_anything(storage, said):
+    with pytest.raises(UsageError, match=said) as error:
+        check_storage(storage)
+    assert "type for example hydra.sweeper.storage=" in str(error.value)
+
+
+def test_the_object_that_is_written_down_is_opened_with_what_the_environment_has(monkeypatch):
+    recorded = {"_target_": "optuna.storages.RDBStorage", "url": "${oc.env:DB}"}
+    monkeypatch.setenv("DB", "sqlite:///x.db")
+    assert {**recorded, "url": "sqlite:///x.db"} == opened_storage(recorded)
+    monkeypatch.delenv("DB")
+    assert opened_storage(recorded) is None
+    assert opened_storage({**recorded, "url": "postgresql://me:***@here/x"}) is None
 
 
 def test_optuna_5_is_what_is_spoken_to():

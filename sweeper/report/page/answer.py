@@ -45,7 +45,17 @@ _TONES: dict[Gained, Tone] = {
 def answer(facts: StudyFacts) -> Section:
     """Without a winner it says what to do about that."""
     blocks = _without(facts) if facts.winner is None else _with(facts, facts.winner)
-    return Section(name="answer", title="The answer", blocks=tuple(blocks))
+    return Section(name="answer", title="The answer", blocks=(*blocks, *_of_a_grid(facts)))
+
+
+def _of_a_grid(facts: StudyFacts) -> Iterator[Block]:
+    if facts.how.of_a_grid:
+        yield Paragraph(
+            text=say(
+                "A plain grid has no options of the user's own beside it: what is called the baseline here "
+                "is its first point, trial 0."
+            )
+        )
 
 
 def changed_settings(trial: Trial, baseline: Trial) -> dict[str, tuple[Any, Any]]:

@@ -74,17 +74,23 @@ def _against(facts: StudyFacts, best: Trial, peak: int | None) -> str:
     return f"; {times(peak / theirs)} the baseline's {format_bytes(theirs)}"
 
 
+def _own(facts: StudyFacts) -> str:
+    return "the grid's first point" if facts.how.of_a_grid else "your own options"
+
+
 def _gain(facts: StudyFacts, best: Trial) -> KeyFact:
     label = "Gain over the baseline"
     if len(facts.able_to_win) < 2 and best is facts.baseline:
         return KeyFact(
             label=label,
             value="nothing to compare",
-            note="only your own options gave a number that counts",
+            note=f"only {_own(facts)} gave a number that counts",
         )
     if best is facts.baseline:
         return KeyFact(
-            label=label, value="none", note="your own options are the best that was found"
+            label=label,
+            value="none",
+            note=f"{_own(facts)} {'is' if facts.how.of_a_grid else 'are'} the best that was found",
         )
     finals = facts.finals
     if facts.decided_by_finals and finals is not None:

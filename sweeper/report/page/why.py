@@ -48,7 +48,9 @@ def why(facts: StudyFacts) -> Section | None:
 
 def _changes(facts: StudyFacts, best: Trial) -> Iterator[Block]:
     if best is facts.baseline:
-        yield Paragraph(text=say("The baseline is the winner: nothing was changed."))
+        who = "first point of the grid" if facts.how.of_a_grid else "baseline"
+        changed = "" if facts.how.of_a_grid else ": nothing was changed"
+        yield Paragraph(text=say(f"The {who} is the winner{changed}."))
         return
     found = effects(
         best,
