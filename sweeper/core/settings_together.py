@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from sweeper.core.settings import Settings
 from sweeper.errors import UsageError
 
@@ -18,7 +16,6 @@ _COUNTS = (
     *("hardware.ranks", "measure.max_steps", "measure.max_warmup_steps", "measure.breakdown_steps"),
 )
 _MOST_COUNTED, _MOST = 2**31 - 1, 2**63 - 1
-_FINITE = ("optimizer.lr", "optimizer.eps", "optimizer.weight_decay")
 
 
 def check_together(settings: Settings) -> None:
@@ -36,9 +33,6 @@ def check_together(settings: Settings) -> None:
                 f"{least}={flat[least]} is more than {largest}={flat[largest]}; type "
                 f"{largest}={flat[least]}, or {least}={flat[largest]}"
             )
-    for name in _FINITE:
-        if not math.isfinite(flat[name]):
-            raise UsageError(f"{name}={flat[name]}: must be a finite number; type {name}=0.001")
     betas = settings.optimizer.betas
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         given = ",".join(f"{beta:g}" for beta in betas)

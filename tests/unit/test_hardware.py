@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from sweeper.errors import EnvironmentUnfit
-from sweeper.hydra_edge.options import options
 from sweeper.hydra_edge.default_hardware import default_hardware, note_on_hardware
 from sweeper.hydra_edge.explain import compose
+from sweeper.hydra_edge.options import options
 from sweeper.places import conf_dir
 from sweeper.run import cuda_devices
 from sweeper.run.hardware_here import check_hardware

@@ -22,7 +22,7 @@ from tests.support import nano
         ({"optimizer.betas": [0.9]}, "optimizer.betas=[0.9]: must be two numbers", "[0.9,0.999]"),
         ({"optimizer.betas": [2, 3]}, "optimizer.betas=[2,3]: must be two numbers", "[0.9,0.999]"),
         ({"optimizer.betas": [0.9, 1.0]}, "from 0 to below 1", "[0.9,0.999]"),
-        ({"optimizer.lr": float("inf")}, "optimizer.lr=inf: must be a finite", "optimizer.lr="),
+        ({"optimizer.lr": float("inf")}, "optimizer.lr=inf: is no finite", "optimizer.lr="),
         (
             {"workload.global_batch_size": 99999999999999999999},
             "must be at most 2147483647",
