@@ -37,6 +37,8 @@ class OneLineParser(argparse.ArgumentParser):
             return f"allowed are {', '.join(map(str, choices))}"
         if match := re.match(r"argument ([^:]+): expected", message):
             return f"{match[1]} has no value"
+        if match := re.match(r"argument ([^:]+): (.*)", message):
+            return f"{match[1]} {match[2]}"
         if match := re.match(r"unrecognized arguments: (.*)", message):
             flag = match[1].startswith("-")
             kind = f"is no flag; allowed are {allowed or 'none'}" if flag else "is too much"

@@ -16,6 +16,10 @@ _NOT_IN_CONF = {
 }
 
 
+# Typed in another way (+script=train.py), and so in no list.
+_NOT_LISTED = {"model": ("script",)}
+
+
 @functools.cache
 def known_groups() -> Sequence[str]:
     """Those that are typed, sorted."""
@@ -26,6 +30,11 @@ def known_groups() -> Sequence[str]:
 def known_options(group: str) -> Sequence[str]:
     """None where it is no group that is known here."""
     return _NOT_IN_CONF.get(group) or options(group)
+
+
+def is_option(group: str, word: str) -> bool:
+    """Whether there is one of the name, listed or not."""
+    return word in known_options(group) or word in _NOT_LISTED.get(group, ())
 
 
 def group_of(name: str) -> str | None:

@@ -26,7 +26,7 @@ from sweeper.errors import UsageError
 from sweeper.hydra_edge.deletions import check_deletions
 from sweeper.hydra_edge.expressions import domain_of
 from sweeper.hydra_edge.messages import meant_by, no_option, unknown, unparsable
-from sweeper.hydra_edge.options import group_of, known_options
+from sweeper.hydra_edge.options import group_of, is_option, known_options
 from sweeper.hydra_edge.other_words import as_named_here
 
 _OBJECTIVE = setting_names(Objective, "objective.")
@@ -148,7 +148,7 @@ def _check_group(override: Override, typed: str, *, own_places: bool) -> None:
             raise UsageError(no_option(typed, group, str(Transformer.encode(word))))
         if own_places or group in _OF_PLUGINS or "${" in word:
             continue
-        if word not in known_options(group):
+        if not is_option(group, word):
             raise UsageError(no_option(typed, group, word))
 
 

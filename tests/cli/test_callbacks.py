@@ -11,7 +11,7 @@ from tests.support import run_sweeper
         (["-m", "callbacks=mlflow", "zero=stage1,stage2"], "callbacks follow a study"),
         (
             ["callbacks=mlflow,wandb", "hydra/sweeper=optuna"],
-            "type 'callbacks=[mlflow,tensorboard]'",
+            "type 'callbacks=[tensorboard,mlflow]'",
         ),
         (
             ["callbacks.mlflow.experiment=x", "hydra/sweeper=optuna"],

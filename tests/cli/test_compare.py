@@ -47,9 +47,9 @@ def test_a_comparison_is_written_where_it_is_asked_for_and_nowhere_else(here):
         (("one", "./one"), 2, "./one is the same study as one; name each once"),
         (("failed", "broken"), 3, "nothing was measured in any of them (1 trial in failed and 1 "),
         (("one", "other", "--output", "c.pdf"), 2, "ends in .md or .html is wanted"),
-        (("one", "other", "--output"), 2, "expected one argument"),
+        (("one", "other", "--output"), 2, "--output has no value"),
         (("one", "--output", "c.md"), 2, "--output goes with two studies or more"),
-        (("one", "other", "--format", "hf"), 2, "unrecognized arguments: --format"),
+        (("one", "other", "--format", "hf"), 2, "--format hf is no flag"),
     ],
 )
 def test_a_mistake_is_one_line(here, arguments, code, said):

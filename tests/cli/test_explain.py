@@ -29,7 +29,7 @@ ERRORS = [
     (
         ("+model=gpt2", "batch.micro_size=choice(1,2)"),
         "explain is of one trial",
-        "type batch.micro_size=<one value>",
+        "type batch.micro_size=1",
     ),
     (("+model=gpt2", "model.heads=7"), "width=768 is not a multiple of heads=7", "models.md has"),
     (("model._target_=no_such.build",), "cannot be imported from", "what is asked of a factory"),

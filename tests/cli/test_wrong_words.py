@@ -403,6 +403,7 @@ THROUGH_THE_COMMAND = [
     "resume=nowhere",
     "report nowhere",
 ]
+_SCRIPT = "+script=train.py"
 _NO_FOLDER = "/proc/nowhere"
 _ENDS_ADVICE = ("or", "and", "for", "to", "with", "alone", "too", "again", "once")
 
@@ -456,7 +457,7 @@ def accepted(server, study):
             return "" if list(arguments[1:]) == ["results/mine"] else "no study is named"
         elif first.startswith("resume="):
             finished = server.run(*arguments, cwd=study, through="resume")
-        elif any(a.startswith("+script=") for a in arguments):
+        elif _SCRIPT in arguments and "--cfg" not in arguments:
             finished = server.run(*arguments, cwd=study, through="script")
         elif "=" not in first or {"--cfg", "--info", "--help", "--hydra-help", "--version"} & {
             *arguments
@@ -516,6 +517,12 @@ def test_the_command_itself_is_as_quick(study, line):
     _, status, used = os.wait4(process, 0)
     assert 2 == os.waitstatus_to_exitcode(status)
     assert used.ru_utime + used.ru_stime < MOST_CPU_SECONDS
+
+
+@pytest.mark.parametrize("more", ["", " precision=16", " 'script.args=a,b ${x}'"])
+def test_a_script_gets_past_all_that_looks_at_words(accepted, more):
+    line = f"{_SCRIPT} hydra/sweeper=optuna --cfg job{more}"
+    assert "" == accepted(*shlex.split(line))
 
 
 def test_there_are_lines_enough_of_every_kind():

@@ -251,7 +251,7 @@ def test_the_command_writes_what_it_says(tmp_path):
         (("nowhere",), 2, "there is no study in this folder", "--format hf"),
         (("study", "--format", "hff"), 2, "--format hff: allowed are native", "--format hf"),
         (("study", "--fromat=hf"), 2, "--fromat=hf", "results/<study> --format hf"),
-        (("study", "--to"), 2, "--to: expected one argument", "results/<study> --format hf"),
+        (("study", "--to"), 2, "--to has no value", "results/<study> --to exported"),
         (("study",), 3, "nothing was measured (trials: 1)", "type python -m sweeper report study"),
     ],
 )
