@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -50,9 +51,12 @@ def main() -> None:
     # ``python -m`` has it: a model's factory may be in a file beside the user.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
+    asked_for_traceback = _asked_for_traceback()
     try:
         _ended(arguments)
     except SweeperError as error:
+        if asked_for_traceback:
+            traceback.print_exc()
         print(f"sweeper: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from None
     except BrokenPipeError:  # report ... | head
@@ -305,6 +309,10 @@ def _doctor(rest: Sequence[str]) -> None:
     check_fit(findings)
 
 
+def _asked_for_traceback() -> bool:
+    return "1" in map(os.environ.get, (_FULL_ERROR, _OUR_FULL_ERROR))
+
+
 def _hydra(arguments: Sequence[str]) -> None:
     from sweeper.hydra_edge.app import app
     from sweeper.hydra_edge.flags import taken_apart
@@ -328,13 +336,13 @@ def _hydra(arguments: Sequence[str]) -> None:
     mode = with_mode(typed, has_command=line.has_command)
     # Hydra takes overrides on one side of its flags alone.
     sys.argv[1:] = [*mode, *map(_opened, typed), *line.flags]
-    asked_for_traceback = "1" in map(os.environ.get, (_FULL_ERROR, _OUR_FULL_ERROR))
+    asked_for_traceback = _asked_for_traceback()
     # Hydra prints its errors itself, over several lines, unless it is told to raise them.
     os.environ[_FULL_ERROR] = "1"
     try:
         app()
     except Exception as error:
-        if asked_for_traceback or not is_expected(error):
+        if not is_expected(error):
             raise
         raise usage_error(error, typed) from error
     finally:

@@ -38,11 +38,11 @@ OBJECTS: Mapping[str, str] = {
     "zero_optimization": '{"stage": 1}',
 }
 NULL_IS_LEFT_OUT = ("aio", "bf16", "expert_parallel")
-_PRECISION = "precision=fp32 (or bf16, fp16, autocast_bf16)"
-_OFFLOAD = "offload=none (or optimizer)"
+_PRECISION = "precision=fp32, or bf16, fp16, autocast_bf16"
+_OFFLOAD = "offload=none, or optimizer"
 # What is typed in the place of a section.
 _INSTEAD = {
-    "zero_optimization": "zero=stage1 (or stage0, stage2, stage3)",
+    "zero_optimization": "zero=stage1, or stage0, stage2, stage3",
     **dict.fromkeys(["bf16", "bfloat16", "fp16", "torch_autocast"], _PRECISION),
 }
 # What writes on the user's behalf: a trial has none of it.
@@ -174,7 +174,7 @@ def _of_zero(section: Any) -> Iterator[str]:
         elif given and stage == 3 and given.get("device") == "nvme" and not given.get("nvme_path"):
             yield (
                 f"zero_optimization.{name} goes to nvme and has no nvme_path; write one, or type"
-                " offload=nvme_optimizer (or nvme) offload.nvme_path=<folder>"
+                " offload=nvme_optimizer, or nvme offload.nvme_path=<folder>"
             )
 
 

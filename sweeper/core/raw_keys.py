@@ -15,19 +15,20 @@ from sweeper.errors import UsageError
 
 _Path = tuple[str, ...]
 _ZERO = "zero_optimization"
-_PRECISION = "precision=fp32 (or bf16, fp16, autocast_bf16)"
-_OFFLOAD = "offload=none (or optimizer, optimizer_and_params)"
+_STEPS = ("gradient_accumulation_steps",)
+_PRECISION = "precision=fp32, or bf16, fp16, autocast_bf16"
+_OFFLOAD = "offload=none, or optimizer, optimizer_and_params"
 # What is typed for a key, with {} for its value.
 _TYPED: Mapping[_Path, str] = {
     **{path: f"{name}={{}}" for name, path in KEYS_OF_SETTINGS.items()},
     ("train_batch_size",): "workload.global_batch_size={}",
     ("train_micro_batch_size_per_gpu",): "batch.micro_size={}",
-    ("gradient_accumulation_steps",): "batch.micro_size=<samples>, from which it follows",
+    _STEPS: "batch.micro_size={}, from which it follows",
     ("gradient_clipping",): "optimizer.gradient_clipping={}",
     ("communication_data_type",): "comm.dtype={}",
     ("sequence_parallel_size",): "parallel.sequence={}",
     ("tensor_parallel", "autotp_size"): "parallel.tensor={}",
-    ("compile", "deepcompile"): "compile=deepcompile (or none)",
+    ("compile", "deepcompile"): "compile=deepcompile, or none",
     ("optimizer", "type"): "optimizer.type={}",
     **{
         ("optimizer", "params", name): f"optimizer.{name}={{}}"
@@ -38,7 +39,7 @@ _TYPED: Mapping[_Path, str] = {
             "optimizer",
             "params",
             name,
-        ): "optimizer.implementation=fused (or foreach, plain, deepspeed)"
+        ): "optimizer.implementation=fused, or foreach, plain, deepspeed"
         for name in ("torch_adam", "fused", "foreach")
     },
     (_ZERO, "stage"): "zero=stage{}",
@@ -68,7 +69,7 @@ _WITHOUT: Mapping[_Path, tuple[Any, ...]] = {
     **{(name, "enabled"): (None, False) for name in ("fp16", "bf16", "torch_autocast")},
 }
 _INSTEAD = {
-    _ZERO: "zero=stage1 (or stage0, stage2, stage3)",
+    _ZERO: "zero=stage1, or stage0, stage2, stage3",
     "bf16": _PRECISION,
     "fp16": _PRECISION,
 }
@@ -97,12 +98,19 @@ def check_raw_keys(settings: Settings) -> None:
             )
         allowed = _WITHOUT.get(known, ()) if decided is None else (decided,)
         if allowed and given not in allowed and known in _TYPED:
-            dotted, value = f"ds.{'.'.join(path)}", _plain(given)
             now = decided if decided is not None else allowed[-1]
+            value = _micro_size(settings, given) if known == _STEPS else _plain(given)
             raise UsageError(
-                f"{dotted}={value}: contradicts {_name(known)}, with which it is {_plain(now)}; leave it "
-                f"out, and type {_TYPED[known].format(value)}"
+                f"ds.{'.'.join(path)}={_plain(given)}: contradicts {_name(known)}, with which it is "
+                f"{_plain(now)}; leave it out, and type {_TYPED[known].format(value)}"
             )
+
+
+def _micro_size(settings: Settings, steps: Any) -> int:
+    """That comes next to so many accumulation steps of the global batch."""
+    samples = settings.workload.global_batch_size // max(settings.data_parallel, 1)
+    wanted = samples // steps if isinstance(steps, int) and steps > 0 else 1
+    return max(n for n in range(1, max(wanted, 1) + 1) if samples % n == 0)
 
 
 def _of_settings(settings: Settings) -> Mapping[str, Any]:
@@ -130,7 +138,7 @@ def _at(config: Any, path: _Path) -> Any:
 
 def _name(path: _Path) -> str:
     """Of the setting, or its group, that decides it."""
-    if path == ("gradient_accumulation_steps",):
+    if path == _STEPS:
         return "workload.global_batch_size and batch.micro_size"
     return _TYPED[path].partition("=")[0]
 

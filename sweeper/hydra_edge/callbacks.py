@@ -17,7 +17,7 @@ from sweeper.core.outcome import Measured
 from sweeper.core.script import typed_as
 from sweeper.errors import NothingMeasured, SweeperError, UsageError
 from sweeper.hydra_edge.compose import callbacks_of, no_model, settings_of
-from sweeper.hydra_edge.hydra_options import check_hydra_options, check_one_option_each
+from sweeper.hydra_edge.hydra_options import check_hydra_options
 from sweeper.hydra_edge.job import Throughput
 from sweeper.hydra_edge.nothing_runs import check_runs
 from sweeper.hydra_edge.study_place import own_grid, own_run
@@ -34,7 +34,6 @@ class StudyCallback(Callback):
         try:
             check_hydra_options(config, mode="run")
             typed = _typed(config)
-            check_one_option_each(typed)
             _no_script(typed)
             _no_callbacks(config)
             settings = settings_of(config)
@@ -61,7 +60,6 @@ class StudyCallback(Callback):
         overrides = _typed(config)
         try:
             check_hydra_options(config, mode="sweep")
-            check_one_option_each(overrides)
         except UsageError as error:
             exit_with(error)
         if not config.get("model") and not any(

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import yaml
-from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sweeper.errors import UsageError
-from sweeper.hydra_edge.options import options
 from sweeper.places import conf_dir
 
 _LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-_SEVERAL = ("callbacks",)  # groups of which more than one option may be chosen
 
 
 def check_hydra_options(config: DictConfig, *, mode: str) -> None:
@@ -23,23 +18,6 @@ def check_hydra_options(config: DictConfig, *, mode: str) -> None:
     _check_folder(config, mode)
     if mode == "sweep":
         _check_subdir(config)
-
-
-def check_one_option_each(typed: Iterable[Override]) -> None:
-    """Raises UsageError for a group of ours that is given a list: Hydra would merge its options."""
-    for override in typed:
-        group, value = override.key_or_group, override.value()
-        allowed = [] if override.is_sweep_override() or "." in group else options(group)
-        if not isinstance(value, list) or not allowed or group in _SEVERAL:
-            continue
-        plus = "+" if group == "model" else ""
-        first = str(value[0]) if value else allowed[0]
-        all_of_them = ",".join(map(str, value))
-        search = f", or '{plus}{group}=choice({all_of_them})' to search them" if value[1:] else ""
-        raise UsageError(
-            f"{override.input_line}: takes one option, of {', '.join(allowed)}; type "
-            f"{plus}{group}={first if first in allowed else allowed[0]}{search}"
-        )
 
 
 def _check_launcher(config: DictConfig) -> None:

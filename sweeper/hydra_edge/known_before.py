@@ -26,7 +26,7 @@ def check_options_of_study(
     """
     check_is_study(options)
     check_directions(options.get("direction"), objective_of(composer.config(())))
-    if (settings := _settings(composer)) is not None:
+    if (settings := settings_typed(composer)) is not None:
         check_tokens_file(settings)
         earlier_trials(options, settings)
     check_storage_of(options)
@@ -36,7 +36,7 @@ def check_options_of_study(
         _try(hook, str(options["custom_search_space"]), space, composer)
 
 
-def _settings(composer: Composer) -> Settings | None:
+def settings_typed(composer: Composer) -> Settings | None:
     """Of what is typed beside the search; None where that is no configuration by itself."""
     try:
         return composer.settings(())

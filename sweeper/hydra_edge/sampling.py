@@ -140,7 +140,10 @@ def hook_of(dotted: Any, config: DictConfig) -> Hook | None:
         return None
     module_name, _, name = str(dotted).rpartition(".")
     typed = f"hydra.sweeper.custom_search_space={dotted}"
-    wanted = "give package.module.function, a function of (config, trial)"
+    wanted = (
+        "give package.module.function, a function of (config, trial), or type "
+        "hydra.sweeper.custom_search_space=null for none"
+    )
     try:
         function = getattr(importlib.import_module(module_name), name)
     except Exception as error:  # importing it runs the user's own code

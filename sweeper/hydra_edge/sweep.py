@@ -37,7 +37,7 @@ from sweeper.hydra_edge.conditions import Conditions, options_first
 from sweeper.hydra_edge.default_hardware import note_on_hardware
 from sweeper.hydra_edge.expressions import Typed, read
 from sweeper.hydra_edge.job_runner import JobRunner
-from sweeper.hydra_edge.known_before import check_options_of_study
+from sweeper.hydra_edge.known_before import check_options_of_study, settings_typed
 from sweeper.hydra_edge.messages import check_options
 from sweeper.hydra_edge.nothing_runs import check_rules_leave_some, check_some_run
 from sweeper.hydra_edge.planner import Planner
@@ -100,11 +100,12 @@ def sweep(
 
     screen = terminal()
     composer = compose(typed.fixed)
+    if (known := settings_typed(composer)) is not None:
+        check_hardware(known)
     check_rules_leave_some(composer, typed.space)
     check_options_of_study(options, typed.space, composer, config)
     callbacks = _callbacks(typed.space, composer)
     found = composed(composer, typed.space)
-    check_hardware(found.settings)
     if not found.settings.is_script:
         conditions = Conditions(composer, typed.space)
         check_some_run(Planner(composer), typed.space, conditions, found.baseline)

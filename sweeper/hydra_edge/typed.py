@@ -137,11 +137,10 @@ def _check_group(override: Override, typed: str, *, own_places: bool) -> None:
         raise UsageError(no_option(typed, group, "{"))
     if isinstance(value, list) and group != "callbacks":
         words = [str(word) for word in value]
-        raise UsageError(
-            f"{typed}: a training has one of them; type {group}={words[0] if words else ''}"
-            if words and words[0] in known_options(group)
-            else no_option(typed, group, words[0] if words else "")
-        )
+        if not words or words[0] not in known_options(group):
+            raise UsageError(no_option(typed, group, words[0] if words else ""))
+        search = f", or '{group}=choice({','.join(words)})' to search them" if words[1:] else ""
+        raise UsageError(f"{typed}: takes one option; type {group}={words[0]}{search}")
     for each in _values(value):
         word = each.text if isinstance(each, QuotedString) else each
         if not isinstance(word, str):

@@ -248,6 +248,6 @@ def test_a_mistake_is_one_line(tmp_path, wrong):
     finished = run_sweeper("doctor", *wrong, cwd=tmp_path)
     assert 2 == finished.returncode
     (line,) = finished.stderr.strip().splitlines()
-    assert line.startswith("sweeper: doctor: ")
+    assert line.startswith("sweeper: doctor ")
     assert "type python -m sweeper doctor" in line
     assert "" == finished.stdout
