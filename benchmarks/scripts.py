@@ -1,15 +1,17 @@
 """Winners of unmodified scripts against runs of the scripts that nobody watches but a clock.
 
 Each kind of ``tests/real/theirs`` is tuned by the real command, finals included. Then it is started as the report
-says, with its own options and with the winner's, both at once and step by step in turn, and its optimizer steps are
-timed from outside. Where its own options won they are timed against the fastest of the others, which must not be
+says, with its own options and with the winner's, both at once and in turn, a block of optimizer steps each, which
+are timed from outside. Where its own options won they are timed against the fastest of the others, which must not be
 faster after all.
 ``python -m benchmarks.scripts [KIND ...]``
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
 import re
 import shlex
@@ -39,7 +41,8 @@ from tests.support import ROOT, environment, run_sweeper
 
 ROUNDS = 2
 WITHIN = 0.05
-STEPS, SETTLED_AFTER = 35, 5
+# A block is long enough that what comes out of a pause is forgotten; its first steps do not count.
+BLOCKS, BLOCK_SECONDS, LEAST_STEPS, MOST_STEPS, SETTLED_AFTER = 5, 0.4, 8, 60, 2
 # Large enough that a step is more than its bookkeeping.
 WIDTH = "512"
 MEASURE = (
@@ -71,25 +74,28 @@ def give(name):
     new.rename(TURN)
 
 def watch(deepspeed):
-    original, made, spans, is_first = deepspeed.initialize, [], [], os.environ.get("RANK") == "0"
+    original, made, blocks, is_first = deepspeed.initialize, [], [], os.environ.get("RANK") == "0"
 
     def pause(num_steps):
+        if blocks:
+            blocks[-1].append(time.perf_counter())
+        if (num_steps - 1) % int(os.environ["CLOCK_BLOCK"]):
+            return
         deepspeed.comm.barrier()
-        if spans:
-            spans[-1].append(time.perf_counter())
+        is_over = len(blocks) == int(os.environ["CLOCK_BLOCKS"])
         if is_first:
-            if num_steps > int(os.environ["CLOCK_STEPS"]):
-                (PLACE / f"{ME}.json").write_text(json.dumps(spans))
+            if is_over:
+                (PLACE / f"{ME}.json").write_text(json.dumps(blocks))
             (PLACE / f"ready.{ME}").touch()
             wait_for(lambda: (PLACE / f"ready.{OTHER}").exists())
             if num_steps > 1 or not TURN.exists():
                 give(OTHER if num_steps > 1 else "own")
         deepspeed.comm.barrier()
-        if num_steps > int(os.environ["CLOCK_STEPS"]):
+        if is_over:
             os._exit(0)
         wait_for(lambda: TURN.exists() and TURN.read_text() == ME or (PLACE / f"{OTHER}.json").exists())
         deepspeed.comm.barrier()
-        spans.append([time.perf_counter()])
+        blocks.append([time.perf_counter()])
 
     def initialize(*given, **named):
         if os.environ.get("CLOCK_CONFIG") and len(made) + 1 == int(os.environ["CLOCK_ENGINE"]):
@@ -114,7 +120,17 @@ def watch(deepspeed):
 
     deepspeed.initialize = initialize
 
+def change(accelerate):
+    made = accelerate.utils.DeepSpeedPlugin.__init__
+
+    def make(self, *given, **named):
+        made(self, *given, **{**named, "hf_ds_config": os.environ["CLOCK_CONFIG"]})
+
+    accelerate.utils.DeepSpeedPlugin.__init__ = make
+
 when_imported("deepspeed", watch)
+if os.environ.get("CLOCK_CONFIG"):
+    when_imported("accelerate", change)
 """
 
 
@@ -165,13 +181,23 @@ def _confirmed(name: str, place: Path) -> dict[str, Any]:
         return {"script": name, "reason": done.stderr.strip().splitlines()[-1]}
     trials = study.read_trials()
     other, reported = _reported(study, trials)
-    seconds = [
-        _in_turn(study, {"own": trials[0], "other": other}, place / f"round-{number}")
-        for number in range(ROUNDS)
-    ]
+    own = measurement_of(trials[0].outcome)
+    assert own is not None
+    wanted = math.ceil(BLOCK_SECONDS / own.median_step_seconds)
+    steps = min(max(wanted, LEAST_STEPS), MOST_STEPS)
+    both = {"own": trials[0], "other": other}
+    seconds = []
+    for number in range(ROUNDS):
+        taken = _in_turn(study, both, place / f"round-{number}", steps)
+        # A script may have fewer steps in it.
+        taken = taken or _in_turn(study, both, place / f"again-{number}", LEAST_STEPS)
+        if not taken:
+            raise SystemExit(f"{name}: not both came to {BLOCKS} blocks")
+        seconds.append(taken)
     ratios = [
-        statistics.median(a / b for a, b in zip(both["own"], both["other"], strict=False))
+        statistics.median(mine) / statistics.median(others)
         for both in seconds
+        for mine, others in zip(both["own"], both["other"], strict=True)
     ]
     neutral = statistics.median(ratios)
     return {
@@ -201,27 +227,32 @@ def _reported(study: StudyFolder, trials: list[Trial]) -> tuple[Trial, Ratio | N
     return trials[fastest], None
 
 
-def _in_turn(study: StudyFolder, trials: dict[str, Trial], place: Path) -> dict[str, list[float]]:
-    """Seconds of each step of both, which run at once."""
+def _in_turn(
+    study: StudyFolder, trials: dict[str, Trial], place: Path, steps: int
+) -> dict[str, list[list[float]]]:
+    """Seconds of each step, block by block, of both, which run at once; nothing where one ended before."""
     (place / "clock").mkdir(parents=True)
     (place / "clock" / "sitecustomize.py").write_text(CLOCK)
     with ExitStack() as running:
         started = [
-            running.enter_context(_started(study, trial, place, who))
+            running.enter_context(_started(study, trial, place, who, steps))
             for who, trial in trials.items()
         ]
-        logs = [process.communicate(timeout=300) for process in started]
+        logs = [process.communicate(timeout=400) for process in started]
     if not all((place / f"{who}.json").exists() for who in trials):
-        raise SystemExit("\n".join(text[-2000:] for log in logs for text in log))
+        print("\n".join(text[-1000:] for log in logs for text in log), file=sys.stderr)
+        return {}
     return {who: _seconds(place / f"{who}.json") for who in trials}
 
 
-def _seconds(path: Path) -> list[float]:
-    spans = [span for span in json.loads(path.read_text()) if len(span) == 2]
-    return [end - begin for begin, end in spans][SETTLED_AFTER:]
+def _seconds(path: Path) -> list[list[float]]:
+    blocks = json.loads(path.read_text())
+    return [[b - a for a, b in itertools.pairwise(block)][SETTLED_AFTER:] for block in blocks]
 
 
-def _started(study: StudyFolder, trial: Trial, place: Path, who: str) -> subprocess.Popen[str]:
+def _started(
+    study: StudyFolder, trial: Trial, place: Path, who: str, steps: int
+) -> subprocess.Popen[str]:
     """By its own command, or by the line that the report prints.
 
     Where that asks for a change in the script's code, the configuration is changed as it says.
@@ -245,7 +276,8 @@ def _started(study: StudyFolder, trial: Trial, place: Path, who: str) -> subproc
             CLOCK_PLACE=str(place),
             CLOCK_ME=who,
             CLOCK_OTHER="own" if who == "other" else "other",
-            CLOCK_STEPS=str(STEPS),
+            CLOCK_BLOCKS=str(BLOCKS),
+            CLOCK_BLOCK=str(steps),
             CLOCK_ENGINE=str(trial.settings.get("script.engine") or 1),
             WIDTH=WIDTH,
             **changed,
