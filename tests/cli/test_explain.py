@@ -164,6 +164,7 @@ def test_the_limit_is_what_there_is_where_more_is_asked_for(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_no_layout_is_proposed_that_the_plan_refuses(tmp_path):
     for device in ("1GiB", "8GiB"):
         small = ("+model=gpt2-xl", f"hardware.device_memory={device}", "hardware.ranks=4")
@@ -185,6 +186,7 @@ def test_a_layout_that_is_not_allowed_has_its_memory_and_what_is_allowed(tmp_pat
     assert "surely fits" in " ".join(again.split())
 
 
+@pytest.mark.slow
 def test_a_host_is_judged_by_the_ranks_of_its_node(tmp_path):
     many = ("+model=gpt2-xl", "hardware.device_memory=24GiB", "hardware.ranks=64")
     offloaded = (*many, "zero=stage2", "offload=optimizer")
@@ -268,6 +270,7 @@ def test_all_that_is_not_allowed_is_said_with_what_would_be_and_its_memory(tmp_p
     assert "surely fits" in " ".join(again.split())
 
 
+@pytest.mark.slow
 def test_nothing_is_proposed_where_no_change_of_these_helps(tmp_path):
     text = explained("+model=gpt2-nano", "workload.sequence_length=256", cwd=tmp_path)
     assert "sequence-fits-the-model" in text
@@ -353,6 +356,7 @@ def test_what_else_would_be_needed_is_told_from_what_would_do_instead(tmp_path):
     assert "It would surely fit with these and workload.sequence_length=512 together" in words
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_traced_is_explained_with_what_is_known(tmp_path):
     text = explained("model._target_=tests.unit.factories.LooksAtValues", cwd=tmp_path)
     assert "memory not known: " in text

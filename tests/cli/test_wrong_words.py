@@ -387,10 +387,20 @@ WRONG = {
         """,
     ),
 }
-LINES = [
-    pytest.param(shlex.split(before), shlex.split(line), id=f"{kind}: {before} {line.strip()}")
+_ALL = [
+    (kind, before, line.strip())
     for kind, (before, lines) in WRONG.items()
     for line in lines.strip().splitlines()
+]
+# Two of three in every run, all with the slow ones.
+LINES = [
+    pytest.param(
+        shlex.split(before),
+        shlex.split(line),
+        id=f"{kind}: {before} {line}",
+        marks=[pytest.mark.slow] if number % 3 == 2 else [],
+    )
+    for number, (kind, before, line) in enumerate(_ALL)
 ]
 # A sample of each kind of refusal, with the start of an interpreter.
 THROUGH_THE_COMMAND = [

@@ -40,6 +40,7 @@ def test_another_workload_is_refused_with_what_changed(ended):
     assert "workload.sequence_length was 32, is 16" in err
 
 
+@pytest.mark.slow
 def test_a_new_study_learns_from_an_earlier_one_without_taking_its_results(ended, tmp_path):
     earlier = f"hydra.sweeper.warm_start='{ended / 'a study'}'"
     num_earlier = len(StudyFolder(ended / "a study").read_trials())
@@ -66,6 +67,7 @@ def test_a_journal_that_ends_in_half_a_line_is_written_anew(tmp_path):
     check_whole(folder, tmp_path, num_run=5)
 
 
+@pytest.mark.slow
 def test_damaged_trials_are_measured_again_in_their_own_places(tmp_path):
     """The baseline too; then study.yaml, which is written anew from what is typed again."""
     finish(start(tmp_path, *NEW, "hydra.sweeper.n_trials=4"))

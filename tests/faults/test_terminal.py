@@ -120,6 +120,7 @@ def test_ctrl_c_once_ends_after_the_trial_in_hand_and_the_report_is_written(tmp_
     run_whole(session, num_run=3)
 
 
+@pytest.mark.slow
 def test_ctrl_c_twice_ends_now_and_leaves_nothing_running(tmp_path):
     session = Session(tmp_path, *NEW, FAKE_BEHAVIOUR="sleeps-at-third")
     session.wait_for("run 3 of")
