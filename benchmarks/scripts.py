@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,10 @@ from sweeper.core.start import script_facts, start_of
 from sweeper.core.trial import Trial
 from sweeper.core.whole_config import batch_sizes
 from sweeper.places import extensions_dir
+from sweeper.report.bundle import bundle_of, write_bundle
+from sweeper.report.failures import Failures
 from sweeper.run.launch import free_port
+from sweeper.run.study_record import how_it_stands
 from tests.real.test_unmodified_scripts import KINDS, THEIRS
 from tests.support import ROOT, environment, run_sweeper
 
@@ -124,7 +128,9 @@ def change(accelerate):
     made = accelerate.utils.DeepSpeedPlugin.__init__
 
     def make(self, *given, **named):
-        made(self, *given, **{**named, "hf_ds_config": os.environ["CLOCK_CONFIG"]})
+        if isinstance(named.get("hf_ds_config"), (str, dict)):  # the script's own, no framework's object
+            named["hf_ds_config"] = os.environ["CLOCK_CONFIG"]
+        made(self, *given, **named)
 
     accelerate.utils.DeepSpeedPlugin.__init__ = make
 
@@ -181,6 +187,7 @@ def _confirmed(name: str, place: Path) -> dict[str, Any]:
         return {"script": name, "reason": done.stderr.strip().splitlines()[-1]}
     trials = study.read_trials()
     other, reported = _reported(study, trials)
+    study = _with_exports_of(other, study, place / "exported")
     own = measurement_of(trials[0].outcome)
     assert own is not None
     wanted = math.ceil(BLOCK_SECONDS / own.median_step_seconds)
@@ -250,20 +257,35 @@ def _seconds(path: Path) -> list[list[float]]:
     return [[b - a for a, b in itertools.pairwise(block)][SETTLED_AFTER:] for block in blocks]
 
 
+def _with_exports_of(trial: Trial, study: StudyFolder, place: Path) -> StudyFolder:
+    """A copy of the study whose ``best/`` is of that trial, whoever won."""
+    shutil.copytree(study.path, place)
+    folder = StudyFolder(place)
+    failures = Failures(folder)
+    how = replace(how_it_stands(folder), winner=trial)
+    write_bundle(folder, bundle_of(folder, how, failures), failures)
+    assert not failures.lines, failures.lines
+    return folder
+
+
 def _started(
     study: StudyFolder, trial: Trial, place: Path, who: str, steps: int
 ) -> subprocess.Popen[str]:
     """By its own command, or by the line that the report prints.
 
-    Where that asks for a change in the script's code, the configuration is changed as it says.
+    What that asks to be changed in the script's code is given to its parser of arguments, or in the place of the
+    configuration that it has.
     """
     start = start_of(trial.settings, script_facts(study), study.bundle)
     changed = {}
     line = start.command
-    if who == "own" or start.changes:
+    if who == "own":
         line = shlex.join(_as_typed(study, trial))
-        if who != "own":
-            changed = {"CLOCK_CONFIG": str(study.trial(trial.number).ds_config)}
+    elif study.bundle.trainer_arguments in start.needs and start.changes:
+        line = f"{line} $(cat {shlex.quote(str(study.bundle.trainer_arguments))})"
+    elif start.changes:
+        line = shlex.join(_as_typed(study, trial))
+        changed = {"CLOCK_CONFIG": str(study.trial(trial.number).ds_config)}
     line = re.sub(r"(launch\.sh'?) ", rf"\1 --master_port={free_port()} ", line, count=1)
     return subprocess.Popen(
         ["sh", "-ec", line],
