@@ -202,7 +202,7 @@ def apart(folder: Path) -> dict[str, str]:
 
 
 def run_sweeper(
-    *arguments: str, cwd: Path, timeout: float = 60, **more: str
+    *arguments: str, cwd: Path, timeout: float = 180, **more: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         sweeper_command(*arguments),
