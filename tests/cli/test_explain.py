@@ -344,6 +344,7 @@ def test_trials_on_a_gpu_that_is_not_here_are_refused_before_anything_is_made(tm
         assert [] == list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_else_would_be_needed_is_told_from_what_would_do_instead(tmp_path):
     small = (
         "+model=gpt2-xl",

@@ -30,7 +30,9 @@ def pasted(line):
     return words
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])]
+)
 def test_a_study_goes_on_is_reported_and_exported_under_any_name(tmp_path, monkeypatch, name):
     begun = typed(
         *("+model=gpt2-nano", "hydra/sweeper=optuna", "space=none"),

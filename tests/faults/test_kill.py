@@ -13,7 +13,7 @@ from tests.faults.studies import NEW, check_whole, finish, start
 pytestmark = pytest.mark.timeout(420)
 
 
-@pytest.mark.parametrize("kills", [10, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_study_killed_at_random_moments_loses_nothing_and_repeats_nothing(tmp_path, kills):
     moments = random.Random(20)
     folder = StudyFolder(tmp_path / "a study")

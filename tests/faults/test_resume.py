@@ -58,6 +58,7 @@ def test_a_folder_without_a_study_cannot_be_resumed(tmp_path):
     assert "resume=nowhere: there is no study in this folder" in err
 
 
+@pytest.mark.slow
 def test_a_journal_that_ends_in_half_a_line_is_written_anew(tmp_path):
     finish(start(tmp_path, *NEW, "hydra.sweeper.n_trials=3"))
     folder = StudyFolder(tmp_path / "a study")

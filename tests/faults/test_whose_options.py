@@ -48,7 +48,10 @@ def test_the_first_point_of_a_grid_is_called_what_it_is(tmp_path):
     assert "nothing was changed" not in said
 
 
-@pytest.mark.parametrize("found", ["--config-dir={}", "hydra.searchpath=[file://{}]"])
+@pytest.mark.parametrize(
+    "found",
+    ["--config-dir={}", pytest.param("hydra.searchpath=[file://{}]", marks=pytest.mark.slow)],
+)
 def test_a_sweeper_that_a_file_chooses_is_a_study_that_goes_on(tmp_path, found):
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "small.yaml").write_text(
