@@ -36,6 +36,9 @@ def dtypes_of(model: Any) -> list[str]:
 
 
 def _data_parallel(engine: Any) -> int:
+    """By its process group: the batch of a tensor-parallel engine counts all ranks (DeepSpeed 0.19.8)."""
+    if (ranks := getattr(engine, "dp_world_size", None)) is not None:
+        return int(ranks)
     passes = engine.train_micro_batch_size_per_gpu() * engine.gradient_accumulation_steps()
     return int(engine.train_batch_size() // passes)
 
