@@ -71,6 +71,12 @@ torch.distributed.destroy_process_group()
 """
 
 
+def write_best(folder, trial):
+    failures = Failures(folder)
+    write_bundle(folder, bundle_of(folder, standing([trial]), failures), failures)
+    assert [] == failures.lines
+
+
 @pytest.mark.parametrize(
     ("family", "arguments", "changes"),
     [
@@ -82,12 +88,6 @@ torch.distributed.destroy_process_group()
     ],
     ids=["tensor-recomputed", "sequence", "pipeline-recomputed"],
 )
-def write_best(folder, trial):
-    failures = Failures(folder)
-    write_bundle(folder, bundle_of(folder, standing([trial]), failures), failures)
-    assert [] == failures.lines
-
-
 def test_two_lines_and_the_launch_script_train_as_the_trial_did(
     tmp_path, family, arguments, changes
 ):
