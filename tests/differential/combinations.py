@@ -38,8 +38,8 @@ FIXED = [
     "measure.min_steps=3",
     "measure.max_steps=3",
     "measure.breakdown_steps=0",
-    "launch.timeout_seconds=120",
-    "launch.hang_seconds=60",
+    "launch.timeout_seconds=300",
+    "launch.hang_seconds=150",
 ]
 # Beside space=full. Compiling takes minutes and stands in a test of its own.
 MORE = {
