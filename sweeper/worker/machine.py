@@ -55,18 +55,10 @@ def capabilities() -> dict[str, Any]:
         "devices": torch.cuda.device_count() if cuda else None,
         "device_name": torch.cuda.get_device_name() if cuda else cpu_model(),
         "device_memory_bytes": torch.cuda.get_device_properties(0).total_memory if cuda else None,
-        "bf16": _has_bf16(),
+        "bf16": bool(accelerator.is_bf16_supported()),
         "fp16": bool(accelerator.is_fp16_supported()),  # None on a CPU without it
         "libaio": AsyncIOBuilder().is_compatible(verbose=False),
     }
-
-
-def _has_bf16() -> bool:
-    """Natively: below compute capability 8.0 torch only imitates it, more slowly than fp32."""
-    accelerator = get_accelerator()
-    if accelerator.device_name() == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(accelerator.is_bf16_supported())
 
 
 def ops(builders: Sequence[str]) -> dict[str, Any]:
